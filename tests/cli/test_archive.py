@@ -297,6 +297,7 @@ def test_without_paths_there_is_nothing_to_index(told, capsys):
     ("options", "said"),
     [
         ("--compile --runner ray", "--compile is for --runner process"),
+        ("--max-megapixels 300 --runner ray", "--max-megapixels is for --runner process"),
         ("--reembed --runner ray", "--reembed is done by one process"),
     ],
 )

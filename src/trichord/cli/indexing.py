@@ -37,7 +37,7 @@ from trichord.types.rules import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from trichord.media import Decoder
+    from trichord.media import Decoder, Limits
     from trichord.models.embedder import Embedder
     from trichord.search.collection import StoredCollection
     from trichord.search.indexing import Indexed
@@ -88,7 +88,7 @@ class Index:
     file has it (eng). If not given, or not there: the first that is not silent."""
     max_megapixels: Annotated[int | None, Range(1, 1000)] = None
     """Pictures with more million pixels are `too_big`; 201 if not given. Those beyond some hundred may need
-    more memory than a decoder may take. A file that is in the archive is not read again for it."""
+    more memory than a decoder may take. A picture that was too big for a lower limit is read again."""
     metadata: Annotated[Path | None, InputFile()] = None
     """A manifest whose captions and labels are stored with the moments that they describe."""
     speech: bool = True
@@ -119,6 +119,14 @@ class Index:
         """Folders of weights by tower."""
         given = {"vision": self.vision_weights, "audio": self.audio_weights}
         return {tower: folder for tower, folder in given.items() if folder is not None}
+
+    @property
+    def limits(self) -> "Limits":
+        """What a file may cost to decode."""
+        from trichord.media import Limits
+
+        most = self.max_megapixels
+        return Limits() if most is None else Limits(still_pixels=most * 1_000_000)
 
 
 def index(arguments: list[str]) -> None:
@@ -162,6 +170,10 @@ def _require_sense(options: Index) -> None:
     require(
         options.sharing.runner == "process" or not options.compile,
         "--compile is for --runner process: other runners load their own towers.",
+    )
+    require(
+        options.sharing.runner == "process" or options.max_megapixels is None,
+        "--max-megapixels is for --runner process: other runners have their own decoders.",
     )
     require_legal(options)
     require_moments(options.seconds, options.hop)
@@ -210,13 +222,11 @@ def _update_archive(options: Index, media: list[Path], where: str) -> None:
     if options.portable:  # refuses before files are read
         bundle_text_encoders(collection, model.embedder)
 
-    from trichord.media import Decoder, Limits
+    from trichord.media import Decoder
     from trichord.search.notes import ManifestNotes
     from trichord.search.updating import Update
 
-    most = options.max_megapixels
-    limits = Limits() if most is None else Limits(still_pixels=most * 1_000_000)
-    with Decoder(workers=options.workers, limits=limits) as decoder:
+    with Decoder(workers=options.workers, limits=options.limits) as decoder:
         notes, measured = ManifestNotes(metadata), options.speech
         update = Update(collection, lambda: model.embedder, decoder, notes, measured, options.prune)
         read = None if options.sharing.alone else _readers(options, model, update, metadata)
@@ -275,7 +285,7 @@ def _reembed(options: Index, where: str) -> None:
     name = options.model or run_of(collection)
     model = load_embedder(name)
     _place_model(model, options)
-    with Decoder(workers=options.workers) as decoder:
+    with Decoder(workers=options.workers, limits=options.limits) as decoder:
         run = persistent(name)
         _show_progress(reembed(collection, run, model, decoder, speech=options.speech), files)
     collection = open_collection(where)

@@ -19,6 +19,7 @@ from trichord.search.background import calibrate_by
 from trichord.search.calibration import MOMENTS
 from trichord.search.collection import Description, StoredCollection, files_below
 from trichord.search.cutting import Cut, cut_files
+from trichord.search.failures import is_outdated
 from trichord.search.notes import ManifestNotes, NoteTaker
 from trichord.search.query_vectors import TextVectors
 from trichord.search.reading import batches, read_files
@@ -135,7 +136,7 @@ class Update:
             readers: Read and store files instead of `read_versions`.
         """
         table = self.collection.table
-        version, plan = table.version, survey(known, files)
+        version, plan = table.version, survey(known, files, self.decoder.limits)
         if plan.read:
             self.load()  # refuses before anything is changed
         yield from _skipped(plan)
@@ -156,12 +157,16 @@ class Update:
         It can be repeated and distributed: each file is stored completely, in place of its old rows.
         """
         known = self.collection.table.files([version.file for version in versions])
-        done = {v.file for v in versions if v.file in known and _same(v, known[v.file].version)}
+        done = {v.file for v in versions if v.file in known and self._done(v, known[v.file])}
         yield from (_outcome(known[file], "unchanged") for file in sorted(done))
         todo = [version for version in versions if version.file not in done]
         if todo:
             with Pipeline() as pipeline:
                 yield from pipeline.ahead(self._read(todo, known, pipeline), CHANGES_AHEAD)
+
+    def _done(self, version: FileVersion, known: KnownFile) -> bool:
+        """Whether a file is stored in this version, and reading it again would change nothing."""
+        return _same(version, known.version) and not is_outdated(known, self.decoder.limits)
 
     def _annotate(self, plan: Survey) -> None:
         """Add metadata to unchanged files that have no captions and tags."""
