@@ -275,3 +275,17 @@ def test_a_log_has_a_line_a_minute(monkeypatch, capsys):
     assert first.startswith("files: 2 of 9, ")
     assert first.endswith("b.mp4")
     assert second.startswith("files: 5 of 9, ")
+
+
+def test_prune_says_what_it_keeps_and_what_removes_it(archive, place, command, capsys):
+    for file in (place / "media" / "day").iterdir():
+        file.unlink()
+    capsys.readouterr()
+    assert command("index media archive --prune") == 0
+    printed = capsys.readouterr()
+    assert "2 missing" in printed.out
+    said = " ".join(printed.err.split())
+    assert f"{place}/media/day is missing or empty, and the archive has 2 of its files" in said
+    assert "--remove FOLDER removes them" in said
+    assert command("index media/day archive --remove") == 0
+    assert "2 files removed" in capsys.readouterr().out

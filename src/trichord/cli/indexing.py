@@ -102,7 +102,7 @@ class Index:
     its model or torch."""
     prune: bool = False
     """Remove files from the archive that are missing from the given folders. Otherwise they are kept, and
-    searches leave them out."""
+    searches leave them out. Those of an empty folder are always kept: its drive may not be connected."""
     remove: bool = False
     """Remove the files and folders from the archive instead."""
     device: Device = "auto"
@@ -230,7 +230,7 @@ def _update_archive(options: Index, media: list[Path], where: str) -> None:
         notes, measured = ManifestNotes(metadata), options.speech
         update = Update(collection, lambda: model.embedder, decoder, notes, measured, options.prune)
         read = None if options.sharing.alone else _readers(options, model, update, metadata)
-        _show_progress(update.at(media, read, (known, scan)), len(scan.files))
+        _show_progress(update.at(media, read, (known, scan)), len(scan.files), options.prune)
         for line in scan.lines():
             out.print(line, markup=False)
         moments = sum(file.moments for file in collection.table.files().values())
@@ -306,7 +306,7 @@ def _place_model(model: "Embedder", options: Index) -> None:
     leave_cores(options.workers, device)
 
 
-def _show_progress(done: "Iterator[Indexed]", files: int) -> None:
+def _show_progress(done: "Iterator[Indexed]", files: int, prune: bool = False) -> None:
     """Show files as they are stored, and what became of all of them."""
     changes: list[str] = []
     statuses: list[str] = []
@@ -327,7 +327,8 @@ def _show_progress(done: "Iterator[Indexed]", files: int) -> None:
 
         for line in missing_lines(missing):
             aside.print(line, markup=False, soft_wrap=True)
-        aside.print("Missing files are kept, and left out of hits. --prune removes them.")
+        remedy = "--remove FOLDER" if prune else "--prune"
+        aside.print(f"Missing files are kept, and left out of hits. {remedy} removes them.")
 
 
 def _watch(

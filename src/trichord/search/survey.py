@@ -127,6 +127,19 @@ def _missing_top(parent: Path) -> str:
     return top
 
 
+def empty_folders(missing: Iterable[str]) -> list[Path]:
+    """Folders that are there, hold nothing, and had several files: mount points without their drive.
+
+    Args:
+        missing: Files that are missing.
+    """
+    counts = Counter[Path]()
+    for file in missing:
+        there = next((folder for folder in Path(file).parents if is_folder(folder)), None)
+        counts.update([there] if there is not None else [])
+    return [folder for folder, count in counts.items() if count > 1 and is_missing(folder)]
+
+
 def is_missing(folder: Path) -> bool:
     """Whether a folder is missing or empty, as one is whose drive is not connected."""
     try:

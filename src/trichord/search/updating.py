@@ -23,7 +23,7 @@ from trichord.search.failures import is_outdated
 from trichord.search.notes import ManifestNotes, NoteTaker
 from trichord.search.query_vectors import TextVectors
 from trichord.search.reading import batches, read_files
-from trichord.search.survey import Survey, scan_places, survey
+from trichord.search.survey import Survey, empty_folders, scan_places, survey
 from trichord.search.table import Entry, FileEntries, FileVersion, KnownFile, Note
 from trichord.speech.voice import speech_detector
 
@@ -78,7 +78,8 @@ class Update:
         decoder: Reads the files.
         metadata: Captions and labels of a manifest.
         speech: Measure the share of speech, if the extra `speech` is installed.
-        prune: Remove missing files.
+        prune: Remove missing files, unless they may only be out of reach: those of a place or a folder
+            that holds nothing, or that cannot be read.
     """
 
     collection: StoredCollection
@@ -109,16 +110,15 @@ class Update:
             scan = scan_places(places, known)
         files = scan.files
         present = {str(file) for file in files}
-        missing: list[str] = []
-        for place in places:
-            below = files_below(known, place)
-            # A place that has no media now is perhaps not connected: `remove` alone removes it.
-            there = files_below(present, place)
-            missing += {*below} - present if there or not self.prune else ()
-        if self.prune:  # what is in a folder that cannot be read may be there
-            unknown = {file for place in scan.unreadable for file in files_below(missing, place)}
-            missing = [file for file in missing if file not in unknown]
-        yield from self.run(known, files, sorted(set(missing)), readers)
+        missing = {file for place in places for file in files_below(known, place)} - present
+        kept: set[str] = set()
+        if self.prune:  # `remove` alone removes what may only be out of reach
+            gone = [place for place in places if not files_below(present, place)]
+            for place in (*gone, *empty_folders(missing), *scan.unreadable):
+                kept.update(files_below(missing, place))
+        yield from self.run(known, files, sorted(missing - kept), readers)
+        left = self.collection.table.files(sorted(kept)) if kept else {}  # some may have moved
+        yield from (_outcome(file, "missing") for file in left.values())
 
     def run(
         self,
