@@ -289,3 +289,36 @@ def test_prune_says_what_it_keeps_and_what_removes_it(archive, place, command, c
     assert "--remove FOLDER removes them" in said
     assert command("index media/day archive --remove") == 0
     assert "2 files removed" in capsys.readouterr().out
+
+
+def test_an_update_cuts_as_the_archive_does(place, run, command, capsys, no_towers):
+    options = "--seconds 4 --hop 1 --cut shots --frames keyframe --audio-track eng"
+    assert command(f"index media archive --model {run} --no-speech {options}") == 0
+    no_towers()
+    for same in ("", "--seconds 4", "--hop 1", options):
+        assert command(f"index media archive {same}") == 0
+    capsys.readouterr()
+    for other, named in (
+        ("--seconds 10", "not by shots, of 10 s every 5 s"),
+        ("--hop 2", "not by shots, of 4 s every 2 s"),
+        ("--cut window", "not of 4 s"),
+        ("--frames exact", "not by shots, of 4 s every 1 s, of audio track eng"),
+        ("--audio-track deu", "of audio track deu"),
+    ):
+        assert command(f"index media archive {other}") == 2
+        complaint = capsys.readouterr().err
+        assert named in complaint
+        assert complaint.count("\n") == 1
+    own = StoredCollection.open(place / "archive").description
+    assert (own.seconds, own.hop, own.cut, own.frames) == (4.0, 1.0, "shots", "keyframe")
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds", "hop"),
+    [("", 10.0, 5.0), ("--seconds 8", 8.0, 4.0), ("--hop 1", 10.0, 1.0)],
+)
+def test_a_new_archive_has_moments_of_ten_seconds(options, seconds, hop, place, run, command):
+    assert command(f"index media new --model {run} --no-speech {options}") == 0
+    own = StoredCollection.open(place / "new").description
+    assert (own.seconds, own.hop, own.cut, own.frames) == (seconds, hop, "window", "exact")
+    assert own.audio_track == ""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -20,7 +20,7 @@ from trichord.cli.options import require_unset
 from trichord.cli.places import ModelName, open_collection
 from trichord.cli.threads import leave_cores, load_embedder
 from trichord.media.plan import FrameChoice
-from trichord.search.moments import CutKind, Hop, Seconds, require_moments
+from trichord.search.moments import SECONDS, CutKind, Hop, require_moments
 from trichord.types.extras import require_compiler, require_package
 from trichord.types.rules import (
     Device,
@@ -35,7 +35,7 @@ from trichord.types.rules import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from trichord.media import Decoder, Limits
     from trichord.models.embedder import Embedder
@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from trichord.search.table import FileVersion
     from trichord.search.updating import Readers, Update
     from trichord.types import Clip
+
+
+CUT = ("seconds", "hop", "cut", "frames", "audio_track")
+"""Options that say how files are cut and read: an archive keeps them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,20 +76,21 @@ class Index:
         None
     )
     """The same for sounds."""
-    seconds: Seconds = 10.0
-    """Length of a moment, at most."""
+    seconds: Annotated[float | None, Range(1, 3600)] = None
+    """Length of a moment, at most. If not given, here and in the four options below: that of the archive;
+    10 for a new one."""
     hop: Hop = None
-    """Seconds between the starts of moments; half their length if not given."""
-    cut: CutKind = "window"
-    """Moments of equal length, or one for each shot."""
-    frames: FrameChoice = "exact"
+    """Seconds between the starts of moments; half their length in a new archive."""
+    cut: CutKind | None = None
+    """Moments of equal length, or one for each shot; window in a new archive."""
+    frames: FrameChoice | None = None
     """Frames as they are shown at each time, or only keyframes: several times faster, up to some seconds
-    early."""
+    early; exact in a new archive."""
     audio_track: Annotated[
-        str, Spelling(r"(?!0+$)\w*", "a number from 1, or a language such as eng")
-    ] = ""
+        str | None, Spelling(r"(?!0+$)\w*", "a number from 1, or a language such as eng")
+    ] = None
     """The audio track that is heard where a file has several: its number from 1, or its language as the
-    file has it (eng). If not given, or not there: the first that is not silent."""
+    file has it (eng). In a new archive, and where a file lacks it: the first that is not silent."""
     max_megapixels: Annotated[int | None, Range(1, 1000)] = None
     """Pictures with more million pixels are `too_big`; 201 if not given. Those beyond some hundred may need
     more memory than a decoder may take. A picture that was too big for a lower limit is read again."""
@@ -161,8 +166,8 @@ def _require_sense(options: Index) -> None:
             options.sharing.alone,
             "--reembed is done by one process: leave out --runner and --shards.",
         )
-        others = ("seconds", "hop", "cut", "frames", "audio_track", "metadata", "watch", "prune")
-        require_unset(options, "--reembed", *others, "vision_weights", "audio_weights")
+        others = ("metadata", "watch", "prune", "vision_weights", "audio_weights")
+        require_unset(options, "--reembed", *CUT, *others)
         require(
             len(options.places) == 1,
             f"--reembed reads all files of the collection: leave out {options.places[0]}.",
@@ -176,7 +181,6 @@ def _require_sense(options: Index) -> None:
         "--max-megapixels is for --runner process: other runners have their own decoders.",
     )
     require_legal(options)
-    require_moments(options.seconds, options.hop)
     _require_installed(options)
 
 
@@ -204,21 +208,15 @@ def _update_archive(options: Index, media: list[Path], where: str) -> None:
 
     require_legal(where, Annotated[str, OutputFolder(bucket=True)], "ARCHIVE")
     stored = open_collection(where) if StoredCollection.is_at(where) else None
+    cut = _cut_of(options, stored)
+    StoredCollection.require_place(where, **cut)
+    require_moments(cut["seconds"], cut["hop"])
     known = {} if stored is None else stored.table.files()
     scan = scan_places(media, known)
     metadata = _metadata(options.metadata, scan.files)
-    hop = options.seconds / 2 if options.hop is None else options.hop
-    StoredCollection.require_place(
-        where,
-        seconds=options.seconds,
-        hop=hop,
-        cut=options.cut,
-        frames=options.frames,
-        audio_track=options.audio_track,
-    )
     place = partial(_place_model, options=options)
     model = ArchiveModel(where, stored, options.model, options.weights, place)
-    collection = stored if stored is not None and model.known else _begin(options, where, model)
+    collection = stored if stored is not None and model.known else _begin(where, model, cut)
     if options.portable:  # refuses before files are read
         bundle_text_encoders(collection, model.embedder)
 
@@ -243,14 +241,29 @@ def _update_archive(options: Index, media: list[Path], where: str) -> None:
             _watch(collection, model.embedder, decoder, media, metadata, options.speech)
 
 
-def _begin(options: Index, where: str, model: ArchiveModel) -> "StoredCollection":
+def _cut_of(options: Index, stored: "StoredCollection | None") -> dict[str, Any]:
+    """How files are cut: as the options say, else as the archive has it, or as a new one is made."""
+    given = {name: getattr(options, name) for name in CUT if getattr(options, name) is not None}
+    cut: dict[str, Any] = {
+        "seconds": SECONDS,
+        "cut": "window",
+        "frames": "exact",
+        "audio_track": "",
+    }
+    if stored is not None:
+        cut = {name: getattr(stored.description, name) for name in CUT}
+    if "hop" not in cut or given.get("seconds", cut["seconds"]) != cut["seconds"]:
+        cut["hop"] = given.get("seconds", cut["seconds"]) / 2
+    return cut | given
+
+
+def _begin(where: str, model: ArchiveModel, cut: "Mapping[str, Any]") -> "StoredCollection":
     """Make an archive, or let one refer to the same model in another place."""
     embedder = model.embedder  # a hub that does not answer is reported before torch is loaded
 
     from trichord.search.indexing import begin
 
-    cut = (options.seconds, options.hop, options.cut, options.frames, options.audio_track)
-    collection = begin(where, model.reference, embedder, *cut)
+    collection = begin(where, model.reference, embedder, **cut)
     model.store()
     return collection
 
