@@ -29,7 +29,7 @@ def is_outdated(known: KnownFile, limits: Limits) -> bool:
         width, height, limit = map(int, found.groups())
         # The limit of a video or an animation is another one than that of a still.
         return limit != limits.pixels and width * height <= limits.still_pixels
-    if (found := TIMEOUT.fullmatch(reason)) is not None:  # the service allows less time
+    if (found := TIMEOUT.fullmatch(reason)) is not None:
         return float(found[1]) < limits.wall_seconds
     return is_cured(reason) or (reason == UNKNOWN_FORMAT and _has_format(known.version.file))
 
