@@ -299,8 +299,9 @@ class HitResponse:
     """A hit; scores are in standard deviations of an unrelated moment's score.
 
     `chance` is how likely the best of as many unrelated moments scores this high (null: not measured);
-    `weak` hits are those where that is likely. `demoted` ones fit a part that is to be avoided. `more` are
-    hits of the same scene and near-copies; they have none themselves.
+    `weak` hits are those where that is likely. `demoted` ones fit a part that is to be avoided. `missing`
+    ones are in a file that is not in its place now, and are only there if the search has `where.missing`.
+    `more` are hits of the same scene and near-copies; they have none themselves.
 
     A dataclass, which is not validated: a response has up to a thousand.
     """
@@ -324,6 +325,7 @@ class HitResponse:
     chance: float | None
     weak: bool
     demoted: bool
+    missing: bool
     more: list["HitResponse"]
 
 
