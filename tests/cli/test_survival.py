@@ -322,3 +322,19 @@ def test_a_new_archive_has_moments_of_ten_seconds(options, seconds, hop, place, 
     own = StoredCollection.open(place / "new").description
     assert (own.seconds, own.hop, own.cut, own.frames) == (seconds, hop, "window", "exact")
     assert own.audio_track == ""
+
+
+def test_an_update_names_files_that_could_not_be_read_before(archive, place, command, capsys):
+    for number in range(7):
+        (place / "media" / f"broken {number}.mp4").write_bytes(b"no film")
+    capsys.readouterr()
+    assert command("index media archive --no-speech") == 0
+    first = capsys.readouterr().err
+    assert all(f"broken {number}.mp4: unsupported: " in first for number in range(7))
+    assert "still not readable" not in first
+    assert command("index media archive") == 0
+    again = capsys.readouterr().err
+    assert "Unchanged, and still not readable:" in again
+    for number in range(7):
+        assert (f"{place}/media/broken {number}.mp4: unsupported: " in again) == (number < 5)
+    assert "and 2 more: 'trichord doctor FOLDER' lists all." in again

@@ -324,6 +324,7 @@ def _show_progress(done: "Iterator[Indexed]", files: int, prune: bool = False) -
     changes: list[str] = []
     statuses: list[str] = []
     missing: list[str] = []
+    broken: list[str] = []
     with bar("files", files) as moving:
         for one in done:
             changes.append(one.change)
@@ -331,10 +332,15 @@ def _show_progress(done: "Iterator[Indexed]", files: int, prune: bool = False) -
             if one.change == "missing":
                 missing.append(one.file)
                 continue
-            if one.reason:
-                aside.print(f"  {one.file}: {one.status}: {one.reason}", markup=False)
+            if one.reason and one.change == "unchanged":
+                broken.append(f"  {one.file}: {one.status}: {one.reason}")
+            elif one.reason:
+                line = f"  {one.file}: {one.status}: {one.reason}"
+                aside.print(line, markup=False, soft_wrap=True)
             moving.advance(note=Path(one.file).name)
     out.print(f"{counted(changes)}; {counted(statuses)}.")
+    if broken:
+        _show_broken(broken)
     if missing:
         from trichord.search.survey import missing_lines
 
@@ -342,6 +348,17 @@ def _show_progress(done: "Iterator[Indexed]", files: int, prune: bool = False) -
             aside.print(line, markup=False, soft_wrap=True)
         remedy = "--remove FOLDER" if prune else "--prune"
         aside.print(f"Missing files are kept, and left out of hits. {remedy} removes them.")
+
+
+def _show_broken(lines: "Sequence[str]") -> None:
+    """Name files that could not be read earlier, and have not changed since."""
+    from trichord.search.survey import FILES_NAMED
+
+    aside.print("Unchanged, and still not readable:")
+    for line in lines[:FILES_NAMED]:
+        aside.print(line, markup=False, soft_wrap=True)
+    if (more := len(lines) - FILES_NAMED) > 0:
+        aside.print(f"  and {more} more: 'trichord doctor FOLDER' lists all.")
 
 
 def _watch(

@@ -291,7 +291,10 @@ def _renamed(source: FileEntries, version: FileVersion) -> FileEntries:
 
 def _outcome(known: KnownFile, change: Change) -> Indexed:
     best = min(known.statuses, key=BEST_FIRST.index)
-    return Indexed(file=known.version.file, change=change, status=best, moments=known.moments)
+    reason = known.reason if change == "unchanged" and best not in USABLE else ""
+    return Indexed(
+        file=known.version.file, change=change, status=best, reason=reason, moments=known.moments
+    )
 
 
 def _stored(file: FileEntries, change: Change) -> Indexed:
