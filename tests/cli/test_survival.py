@@ -142,7 +142,7 @@ def test_a_call_without_work_loads_no_tower(archive, place, run, command, capsys
     assert capsys.readouterr().out.count("3 unchanged; 3 no_audio.") == 2
     (place / "media").rename(place / "films")
     assert command("index films archive") == 0
-    assert "3 same" in capsys.readouterr().out
+    assert "3 moved" in capsys.readouterr().out
     assert {file.replace("/films/", "/media/") for file in found(archive)} == before.keys()
 
 
@@ -338,3 +338,16 @@ def test_an_update_names_files_that_could_not_be_read_before(archive, place, com
     for number in range(7):
         assert (f"{place}/media/broken {number}.mp4: unsupported: " in again) == (number < 5)
     assert "and 2 more: 'trichord doctor FOLDER' lists all." in again
+
+
+def test_lines_are_not_wrapped_in_a_log(archive, place, command, capsys):
+    deep = place / "media" / ("a folder with a long name " * 4).strip()
+    deep.mkdir()
+    (place / "media" / "day" / "red.png").rename(deep / "red.png")
+    (deep / "no film.mp4").write_bytes(b"no film")
+    capsys.readouterr()
+    assert command("index media archive --no-speech") == 0
+    printed = capsys.readouterr()
+    assert "1 moved" in printed.out
+    lines = printed.err.splitlines()
+    assert any(line.startswith(f"  {deep}/no film.mp4: unsupported: its content") for line in lines)

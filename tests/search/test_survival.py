@@ -89,7 +89,7 @@ def test_a_library_that_moved_is_known_by_its_content(collection, archive, hits,
     collection.annotate(archive / "red.mp4", [(0.0, 2.0, "a bell", ("loud",))])
     before = hits(collection, archive)
     moved = archive.rename(tmp_path / "elsewhere")
-    assert set(update(collection, moved).values()) == {"same"}
+    assert set(update(collection, moved).values()) == {"moved"}
     assert hits(collection, moved) == before
     files = collection.table.files()
     assert {Path(file).parts[: len(moved.parts)] for file in files} == {moved.parts}
@@ -190,14 +190,14 @@ def test_an_archive_copied_with_its_library(original, collection, archive, hits,
     copy = StoredCollection.open(tmp_path / "disk" / collection.path.name)
     library = tmp_path / "disk" / archive.name
     assert hits(copy, archive if original == "kept" else library) == before
-    assert set(update(copy, library).values()) <= {"unchanged", "same"}
+    assert set(update(copy, library).values()) <= {"unchanged", "copied"}
     assert hits(copy, library) == before
     assert len(StoredCollection.open(copy.path).table.files()) == 7
 
 
 def test_a_copy_stays_a_second_file_and_a_moved_copy_is_one(collection, archive, hits, update):
     (archive / "copy.mp4").write_bytes((archive / "red.mp4").read_bytes())
-    assert update(collection, archive)["copy.mp4"] == "same"
+    assert update(collection, archive)["copy.mp4"] == "copied"
     assert len(collection.table.files()) == 8
     (archive / "copy.mp4").rename(archive / "again.mp4")
     update(collection, archive)
@@ -214,7 +214,7 @@ def test_a_moved_file_and_its_copy_share_the_old_rows(
         (archive / name).write_bytes((archive / "red.mp4").read_bytes())
     (archive / "red.mp4").unlink()
     done = update(collection, archive)
-    assert (done["a.mp4"], done["b.mp4"]) == ("same", "same")
+    assert (done["a.mp4"], done["b.mp4"]) == ("moved", "copied")
     names = {Path(file).name for file in collection.table.files()}
     assert {"a.mp4", "b.mp4"} <= names
     assert "red.mp4" not in names

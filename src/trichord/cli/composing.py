@@ -86,7 +86,7 @@ def compose(arguments: list[str]) -> None:
             found.append(clip)
             moving.advance(note=clip.id)
     for line in tally.prepared([]).lines():
-        aside.print(f"  {line}", markup=False)
+        aside.print(f"  {line}", markup=False, soft_wrap=True)
     new = sum(len(clip.captions) for clip in found) - sum(len(clip.captions) for clip in clips)
     require(
         new or any(c.recipe == recipe.name for clip in clips for c in clip.captions),

@@ -130,7 +130,7 @@ def prepare(arguments: list[str]) -> None:
             require_same(manifest, clips)
         write_manifest(manifest, clips, recipes)
         for line in prepared.lines():
-            aside.print(f"  {line}", markup=False)
+            aside.print(f"  {line}", markup=False, soft_wrap=True)
         texts = sum(len(clip.captions) for clip in clips)
         out.print(f"{manifest}: {len(clips)} clips, {texts} captions.")
 

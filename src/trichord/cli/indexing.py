@@ -170,7 +170,7 @@ def _require_sense(options: Index) -> None:
         require_unset(options, "--reembed", *CUT, *others)
         require(
             len(options.places) == 1,
-            f"--reembed reads all files of the collection: leave out {options.places[0]}.",
+            f"--reembed reads all files of the archive: leave out {options.places[0]}.",
         )
     require(
         options.sharing.runner == "process" or not options.compile,
@@ -230,13 +230,13 @@ def _update_archive(options: Index, media: list[Path], where: str) -> None:
         read = None if options.sharing.alone else _readers(options, model, update, metadata)
         _show_progress(update.at(media, read, (known, scan)), len(scan.files), options.prune)
         for line in scan.lines():
-            out.print(line, markup=False)
+            out.print(line, markup=False, soft_wrap=True)
         moments = sum(file.moments for file in collection.table.files().values())
         if model.loaded is not None:
             cache_encoders(collection, model.loaded)
-        out.print(f"{where}: {moments} moments. Next:", markup=False)
-        out.print(f'  trichord search {where} "a dog barks"', markup=False)
-        out.print(f"  trichord serve {where}", markup=False)
+        out.print(f"{where}: {moments} moments. Next:", markup=False, soft_wrap=True)
+        out.print(f'  trichord search {where} "a dog barks"', markup=False, soft_wrap=True)
+        out.print(f"  trichord serve {where}", markup=False, soft_wrap=True)
         if options.watch:
             _watch(collection, model.embedder, decoder, media, metadata, options.speech)
 
@@ -305,7 +305,7 @@ def _reembed(options: Index, where: str) -> None:
     if options.portable:
         bundle_text_encoders(collection, model)
     cache_encoders(collection, model)
-    out.print(f"{where}: its vectors are those of {name} now.", markup=False)
+    out.print(f"{where}: its vectors are those of {name} now.", markup=False, soft_wrap=True)
 
 
 def _place_model(model: "Embedder", options: Index) -> None:
@@ -374,7 +374,7 @@ def _watch(
     out.print("Following the folders; Ctrl-C ends it.")
     for one in watch(collection, model, decoder, media, metadata=metadata, speech=speech):
         why = f": {one.reason}" if one.reason else ""
-        out.print(f"  {one.file}: {one.change}, {one.status}{why}", markup=False)
+        out.print(f"  {one.file}: {one.change}, {one.status}{why}", markup=False, soft_wrap=True)
 
 
 def _metadata(manifest: Path | None, files: "Sequence[Path]") -> "Sequence[Clip]":
@@ -395,11 +395,16 @@ def _metadata(manifest: Path | None, files: "Sequence[Path]") -> "Sequence[Clip]
         f"--metadata {manifest}: none of its clips is of a file that is indexed: check its paths.",
     )
     if others:
-        aside.print(f"--metadata: {others} of {len(clips)} clips are of files not indexed here.")
+        aside.print(
+            f"--metadata: {others} of {len(clips)} clips are of files not indexed here.",
+            soft_wrap=True,
+        )
     named = {whereabouts(Path(clip.path)) for clip in clips}
     if without := [str(file) for file in files if file not in named]:
         shown = ", ".join(without[:3]) + ", ..." * (len(without) > 3)
         aside.print(
-            f"--metadata: {len(without)} of {len(files)} files have no clip: {shown}", markup=False
+            f"--metadata: {len(without)} of {len(files)} files have no clip: {shown}",
+            markup=False,
+            soft_wrap=True,
         )
     return clips

@@ -117,7 +117,7 @@ def transcribe(arguments: list[str]) -> None:
 
     with Decoder(workers=1) as decoder:
         statuses = _transcribe_all(options, targets, _transcriber(options, recogniser, decoder))
-    aside.print(f"{len(statuses)} files: {counted(statuses)}.", markup=False)
+    aside.print(f"{len(statuses)} files: {counted(statuses)}.", markup=False, soft_wrap=True)
 
 
 def _targets(options: Transcribing) -> list[Target]:

@@ -30,8 +30,8 @@ from trichord.speech.voice import speech_detector
 if TYPE_CHECKING:  # the service knows of changes without torch
     from trichord.models.embedder import Embedder
 
-Change = Literal["unchanged", "same", "new", "changed", "missing", "removed"]
-"""`same`: the content was known, under this name or another, and keeps its vectors."""
+Change = Literal["unchanged", "moved", "copied", "touched", "new", "changed", "missing", "removed"]
+"""Files that are `moved`, `copied` or `touched` (a new time alone) have known content, and its vectors."""
 
 BEST_FIRST: tuple[Status, ...] = (
     "cut_off", "ok", "no_audio", "no_video", "silent", "corrupt", "too_big", "timeout", "unsupported",
@@ -212,8 +212,12 @@ class Update:
             renamed |= {holder: version.file for version, holder in copied if holder in moved}
             plan.read.extend(version for version, holder in group if (version, holder) not in valid)
             for version, holder in valid:
+                change: Change = "touched" if version.file == holder else "copied"
+                if holder in moved:  # further files of this content are copies
+                    change = "moved"
+                    moved.remove(holder)
                 file = replace(known[holder], version=version)
-                yield replace(_outcome(file, "same"), reason=file.reason)
+                yield replace(_outcome(file, change), reason=file.reason)
 
     def _read(
         self, files: Sequence[FileVersion], known: dict[str, KnownFile], pipeline: Pipeline

@@ -123,7 +123,7 @@ class Archive:
         """A sentence for clients: without the server's paths."""
         name = self.collection.name
         secrets = {str(root): "(a root)" for root in self.roots}
-        secrets |= dict.fromkeys((name, str(Path(name))), "The collection")
+        secrets |= dict.fromkeys((name, str(Path(name))), "The archive")
         return redact_paths(sentence, secrets | (query.secrets if query else {}))
 
     async def search(self, request: SearchRequest) -> SearchResponse:
