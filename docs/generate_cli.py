@@ -29,7 +29,9 @@ HEAD = """# Commands
 
 Every command answers `--help`. Results go to standard output, progress and notes to standard error.
 The exit code is 0 on success, 2 for a mistake the user can mend (told in one line), 130 after an
-interruption. An interrupted command goes on where it stopped when it is repeated.
+interruption. An interrupted command goes on where it stopped when it is repeated. Files that cannot
+be read do not change it: `index`, `extract`, `transcribe`, `caption` and `cut` count and name them, and
+do the rest.
 """
 
 

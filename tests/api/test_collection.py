@@ -49,7 +49,7 @@ def test_it_is_opened_with_the_model_that_made_it(archive, model, tiny_trimodal,
     other.vision.head.weight.data += 1
     with pytest.raises(UserError, match="vectors of other weights"):
         trichord.Collection.open(tmp_path / "archive", Model("other", other))
-    with pytest.raises(UserError, match="is not a collection"):
+    with pytest.raises(UserError, match="is not an archive"):
         trichord.Collection.open(tmp_path / "nowhere", model)
 
 

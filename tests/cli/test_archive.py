@@ -285,7 +285,7 @@ def test_options_without_effect_on_a_search_are_named(told, save_run, tiny_trimo
     capsys.readouterr()
     assert main(["search", str(bare), "a bell", "--caption-weight", "1", "--rerank", "0"]) == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert said == "--caption-weight had no effect: no moment of the collection has a caption."
+    assert said == "--caption-weight had no effect: no moment of the archive has a caption."
 
 
 def test_without_paths_there_is_nothing_to_index(told, capsys):
@@ -297,6 +297,7 @@ def test_without_paths_there_is_nothing_to_index(told, capsys):
     ("options", "said"),
     [
         ("--compile --runner ray", "--compile is for --runner process"),
+        ("--max-megapixels 300 --runner ray", "--max-megapixels is for --runner process"),
         ("--reembed --runner ray", "--reembed is done by one process"),
     ],
 )

@@ -122,3 +122,16 @@ def test_clips_without_both_kinds_of_captions_are_refused(command, tmp_path, cap
     assert command(f"compose {path} {tmp_path}/out.jsonl") == 2
     assert "nothing was composed of its 1 clips" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_another_manifest_is_replaced_by_force_alone(manifest, command, tmp_path, capsys):
+    out = tmp_path / "new.jsonl"
+    out.write_text(manifest.read_text())
+    before = out.read_text()
+    assert command(f"compose {manifest} {out}") == 2
+    assert "new.jsonl is there already, without captions of this recipe" in capsys.readouterr().err
+    assert out.read_text() == before
+    assert command(f"compose {manifest} {out} --force") == 0
+    assert out.read_text() != before
+    assert command(f"compose {manifest} {out}") == 0  # of the same recipe
+    assert command(f"compose {manifest} {out} --captions 1") == 2

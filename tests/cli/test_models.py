@@ -40,12 +40,24 @@ def test_the_models_are_listed_with_their_facts(command, capsys):
     assert {"clip-clap", "siglip2-clap", "clip-clip4vla"} <= rows.keys()
     assert rows["siglip2-clap"]["compares"] == ["text-audio", "text-vision"]
     assert rows["clip-clip4vla"]["compares"] == ["audio-vision", "text-audio", "text-vision"]
-    for row in rows.values():
+    for row in (rows[kind] for kind in MODELS.own):
         assert row["licence"]
         assert row["languages"]
         assert row["parameters_millions"] > 0
     assert command("models") == 0
     assert "siglip2-clap: SigLIP 2 and CLAP" in capsys.readouterr().out
+
+
+def test_experiments_of_packages_that_need_no_training_are_models(command, capsys):
+    assert command("models --json") == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    world = rows["world-clip-clap"]
+    assert world["origin"].startswith("trichord-world ")
+    assert world["weights"] == ["stand-in-clip", "stand-in-clap"]
+    assert world["cached"]
+    assert "world-slava-a-and-v" not in rows  # it has to be trained
+    assert command("models") == 0
+    assert f"world-clip-clap (of {world['origin']}): " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", MODELS.own)

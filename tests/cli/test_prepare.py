@@ -74,7 +74,7 @@ def test_whole_cuts_the_clips_out_of_whole_videos(command, tmp_path):
     assert command(f"prepare audiocaps {tmp_path} {tmp_path}/m.jsonl --whole") == 0
     clip = json.loads((tmp_path / "m.jsonl").read_text())
     assert (clip["start"], clip["end"]) == (30.0, 40.0)
-    assert command(f"prepare audiocaps {tmp_path} {tmp_path}/m.jsonl") == 0
+    assert command(f"prepare audiocaps {tmp_path} {tmp_path}/m.jsonl --force") == 0
     assert "start" not in json.loads((tmp_path / "m.jsonl").read_text())
 
 
@@ -121,9 +121,29 @@ def test_a_table_of_captions_is_never_replaced_by_a_manifest(tmp_path, capsys, n
     }
     table, manifest = tmp_path / name, tmp_path / "clips.jsonl"
     table.write_text(rows[name])
-    for _ in range(2):  # a manifest is replaced
+    for _ in range(2):  # the same manifest is written again
         assert main(["prepare", "folder", str(tmp_path), str(manifest)]) == 0
     for line in (["prepare", "folder", str(tmp_path)], ["compose", str(manifest)]):
         assert main([*line, str(table)]) == 2
         assert "exists and is no manifest" in capsys.readouterr().err
     assert table.read_text() == rows[name]
+
+
+def test_a_manifest_is_replaced_by_an_equal_one_or_by_force_alone(tmp_path, command, capsys):
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    table, manifest = tmp_path / "captions.csv", tmp_path / "clips.jsonl"
+    table.write_text("file,audio_caption\na.mp4,barks\n")
+    line = f"prepare folder {tmp_path} {manifest}"
+    assert command(line) == 0
+    assert command(line) == 0
+    before = manifest.read_text()
+    table.write_text("file,audio_caption\na.mp4,meows\n")
+    capsys.readouterr()
+    assert command(line) == 2
+    complaint = capsys.readouterr().err
+    assert "clips.jsonl is there already, with other clips, captions or labels" in complaint
+    assert complaint.count("\n") == 1
+    assert manifest.read_text() == before
+    assert command(f"{line} --append --force") == 2
+    assert command(f"{line} --force") == 0
+    assert "meows" in manifest.read_text()

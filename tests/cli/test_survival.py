@@ -142,7 +142,7 @@ def test_a_call_without_work_loads_no_tower(archive, place, run, command, capsys
     assert capsys.readouterr().out.count("3 unchanged; 3 no_audio.") == 2
     (place / "media").rename(place / "films")
     assert command("index films archive") == 0
-    assert "3 same" in capsys.readouterr().out
+    assert "3 moved" in capsys.readouterr().out
     assert {file.replace("/films/", "/media/") for file in found(archive)} == before.keys()
 
 
@@ -275,3 +275,79 @@ def test_a_log_has_a_line_a_minute(monkeypatch, capsys):
     assert first.startswith("files: 2 of 9, ")
     assert first.endswith("b.mp4")
     assert second.startswith("files: 5 of 9, ")
+
+
+def test_prune_says_what_it_keeps_and_what_removes_it(archive, place, command, capsys):
+    for file in (place / "media" / "day").iterdir():
+        file.unlink()
+    capsys.readouterr()
+    assert command("index media archive --prune") == 0
+    printed = capsys.readouterr()
+    assert "2 missing" in printed.out
+    said = " ".join(printed.err.split())
+    assert f"{place}/media/day is missing or empty, and the archive has 2 of its files" in said
+    assert "--remove FOLDER removes them" in said
+    assert command("index media/day archive --remove") == 0
+    assert "2 files removed" in capsys.readouterr().out
+
+
+def test_an_update_cuts_as_the_archive_does(place, run, command, capsys, no_towers):
+    options = "--seconds 4 --hop 1 --cut shots --frames keyframe --audio-track eng"
+    assert command(f"index media archive --model {run} --no-speech {options}") == 0
+    no_towers()
+    for same in ("", "--seconds 4", "--hop 1", options):
+        assert command(f"index media archive {same}") == 0
+    capsys.readouterr()
+    for other, named in (
+        ("--seconds 10", "not by shots, of 10 s every 5 s"),
+        ("--hop 2", "not by shots, of 4 s every 2 s"),
+        ("--cut window", "not of 4 s"),
+        ("--frames exact", "not by shots, of 4 s every 1 s, of audio track eng"),
+        ("--audio-track deu", "of audio track deu"),
+    ):
+        assert command(f"index media archive {other}") == 2
+        complaint = capsys.readouterr().err
+        assert named in complaint
+        assert complaint.count("\n") == 1
+    own = StoredCollection.open(place / "archive").description
+    assert (own.seconds, own.hop, own.cut, own.frames) == (4.0, 1.0, "shots", "keyframe")
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds", "hop"),
+    [("", 10.0, 5.0), ("--seconds 8", 8.0, 4.0), ("--hop 1", 10.0, 1.0)],
+)
+def test_a_new_archive_has_moments_of_ten_seconds(options, seconds, hop, place, run, command):
+    assert command(f"index media new --model {run} --no-speech {options}") == 0
+    own = StoredCollection.open(place / "new").description
+    assert (own.seconds, own.hop, own.cut, own.frames) == (seconds, hop, "window", "exact")
+    assert own.audio_track == ""
+
+
+def test_an_update_names_files_that_could_not_be_read_before(archive, place, command, capsys):
+    for number in range(7):
+        (place / "media" / f"broken {number}.mp4").write_bytes(b"no film")
+    capsys.readouterr()
+    assert command("index media archive --no-speech") == 0
+    first = capsys.readouterr().err
+    assert all(f"broken {number}.mp4: unsupported: " in first for number in range(7))
+    assert "still not readable" not in first
+    assert command("index media archive") == 0
+    again = capsys.readouterr().err
+    assert "Unchanged, and still not readable:" in again
+    for number in range(7):
+        assert (f"{place}/media/broken {number}.mp4: unsupported: " in again) == (number < 5)
+    assert "and 2 more: 'trichord doctor FOLDER' lists all." in again
+
+
+def test_lines_are_not_wrapped_in_a_log(archive, place, command, capsys):
+    deep = place / "media" / ("a folder with a long name " * 4).strip()
+    deep.mkdir()
+    (place / "media" / "day" / "red.png").rename(deep / "red.png")
+    (deep / "no film.mp4").write_bytes(b"no film")
+    capsys.readouterr()
+    assert command("index media archive --no-speech") == 0
+    printed = capsys.readouterr()
+    assert "1 moved" in printed.out
+    lines = printed.err.splitlines()
+    assert any(line.startswith(f"  {deep}/no film.mp4: unsupported: its content") for line in lines)

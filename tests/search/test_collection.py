@@ -63,7 +63,7 @@ def test_a_beginning_that_was_killed_is_begun_again(tmp_path):
 def test_what_is_no_collection_is_refused(tmp_path, name):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file.txt").write_text("x")
-    with pytest.raises(UserError, match="is not a collection"):
+    with pytest.raises(UserError, match="is not an archive"):
         StoredCollection.open(tmp_path / name)
 
 
@@ -165,7 +165,7 @@ def test_a_collection_may_lie_anywhere(place):
     made = StoredCollection.begin(place, DESCRIPTION)
     assert made.name == place
     assert StoredCollection.begin(made.path, DESCRIPTION).description == DESCRIPTION
-    with pytest.raises(UserError, match="is not a collection"):
+    with pytest.raises(UserError, match="is not an archive"):
         StoredCollection.open(f"{place}/below")
     with pytest.raises(UserError, match="not empty"):
         StoredCollection.begin(place.removesuffix("/archive").removesuffix("/place"), DESCRIPTION)

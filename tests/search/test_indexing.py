@@ -63,8 +63,8 @@ def test_only_what_changed_is_read_again(collection, archive, update):
         "half.wav": "missing",
         "it's a tone.wav": "unchanged",
         "mute.mp4": "unchanged",
-        "red.mp4": "same",
-        "renamed.png": "same",
+        "red.mp4": "touched",
+        "renamed.png": "moved",
     }
     assert done["blue.mp4"].status == "no_audio"
 

@@ -89,7 +89,7 @@ def test_a_library_that_moved_is_known_by_its_content(collection, archive, hits,
     collection.annotate(archive / "red.mp4", [(0.0, 2.0, "a bell", ("loud",))])
     before = hits(collection, archive)
     moved = archive.rename(tmp_path / "elsewhere")
-    assert set(update(collection, moved).values()) == {"same"}
+    assert set(update(collection, moved).values()) == {"moved"}
     assert hits(collection, moved) == before
     files = collection.table.files()
     assert {Path(file).parts[: len(moved.parts)] for file in files} == {moved.parts}
@@ -159,7 +159,10 @@ def test_one_of_two_roots_is_not_mounted(
     before = hits(collection, tmp_path)
     archive.rename(tmp_path / "away")
     done = update(collection, archive, other, prune=True)
-    assert done == {"extra.mp4": "unchanged"}  # a place that is missing is never emptied
+    # A place that is missing is never emptied.
+    assert [*done.values()].count("missing") == 7
+    assert done.pop("extra.mp4") == "unchanged"
+    assert {*done.values()} == {"missing"}
     done = update(collection, archive, other)
     assert [*done.values()].count("missing") == 7
     assert {spot[0] for spot in hits(collection, tmp_path)} == {"other/extra.mp4"}
@@ -187,14 +190,14 @@ def test_an_archive_copied_with_its_library(original, collection, archive, hits,
     copy = StoredCollection.open(tmp_path / "disk" / collection.path.name)
     library = tmp_path / "disk" / archive.name
     assert hits(copy, archive if original == "kept" else library) == before
-    assert set(update(copy, library).values()) <= {"unchanged", "same"}
+    assert set(update(copy, library).values()) <= {"unchanged", "copied"}
     assert hits(copy, library) == before
     assert len(StoredCollection.open(copy.path).table.files()) == 7
 
 
 def test_a_copy_stays_a_second_file_and_a_moved_copy_is_one(collection, archive, hits, update):
     (archive / "copy.mp4").write_bytes((archive / "red.mp4").read_bytes())
-    assert update(collection, archive)["copy.mp4"] == "same"
+    assert update(collection, archive)["copy.mp4"] == "copied"
     assert len(collection.table.files()) == 8
     (archive / "copy.mp4").rename(archive / "again.mp4")
     update(collection, archive)
@@ -211,7 +214,7 @@ def test_a_moved_file_and_its_copy_share_the_old_rows(
         (archive / name).write_bytes((archive / "red.mp4").read_bytes())
     (archive / "red.mp4").unlink()
     done = update(collection, archive)
-    assert (done["a.mp4"], done["b.mp4"]) == ("same", "same")
+    assert (done["a.mp4"], done["b.mp4"]) == ("moved", "copied")
     names = {Path(file).name for file in collection.table.files()}
     assert {"a.mp4", "b.mp4"} <= names
     assert "red.mp4" not in names
@@ -249,6 +252,23 @@ def test_prune_removes_what_is_missing(collection, archive, hits, update):
     assert "red.mp4" not in {file for file, _ in hits(collection, archive, missing=True)}
 
 
+def test_prune_keeps_the_files_of_a_folder_that_is_there_and_empty(collection, archive, update):
+    """So looks a mount point whose drive is not connected."""
+    for name in ("red.mp4", "blue.mp4"):
+        (archive / "more" / "disk" / "day").mkdir(parents=True, exist_ok=True)
+        (archive / name).rename(archive / "more" / "disk" / "day" / name)
+    update(collection, archive)
+    shutil.rmtree(archive / "more" / "disk" / "day")
+    done = update(collection, archive, prune=True)
+    assert (done["red.mp4"], done["blue.mp4"]) == ("missing", "missing")
+    assert str(archive / "more" / "disk" / "day" / "red.mp4") in collection.table.files()
+    (archive / "more" / "disk").rmdir()  # no mount point goes
+    done = update(collection, archive, prune=True)
+    assert (done["red.mp4"], done["blue.mp4"]) == ("removed", "removed")
+    (archive / "more" / "it's a tone.wav").unlink()  # one file, that was deleted
+    assert update(collection, archive, prune=True)["it's a tone.wav"] == "removed"
+
+
 @pytest.fixture
 def unreadable(tmp_path):
     """Puts what cannot be looked at in the place of a file or folder: also for root, unlike permissions."""
@@ -267,7 +287,7 @@ def test_prune_keeps_what_cannot_be_looked_at(collection, archive, update, unrea
     assert update(collection, archive)[inside.name] == "missing"
     done = update(collection, archive, prune=True)
     assert done["red.mp4"] == "removed"
-    assert inside.name not in done
+    assert done[inside.name] == "missing"
     assert str(inside) in collection.table.files()
 
 

@@ -105,5 +105,5 @@ def test_a_broken_file_that_was_moved_still_says_why(collection, archive, tiny_m
     (archive / "broken.mp4").rename(archive / "moved.mp4")
     done = {Path(o.file).name: o for o in index(collection, tiny_model, decoder, [archive])}
     moved = done["moved.mp4"]
-    assert (moved.change, moved.status, moved.moments) == ("same", "corrupt", 0)
+    assert (moved.change, moved.status, moved.moments) == ("moved", "corrupt", 0)
     assert moved.reason

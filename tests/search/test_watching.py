@@ -70,7 +70,7 @@ def test_a_collection_follows_its_folders(following, archive, tmp_path):
         file.write(b"\0" * 8)
     (archive / "blue.mp4").rename(archive / "moved.mp4")
     (archive / "mute.mp4").unlink()
-    following(("growing.mp4", "new"), ("moved.mp4", "same"), ("mute.mp4", "missing"))
+    following(("growing.mp4", "new"), ("moved.mp4", "moved"), ("mute.mp4", "missing"))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "late.png").write_bytes((archive / "still.png").read_bytes() + b"\0")

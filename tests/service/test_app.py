@@ -81,6 +81,21 @@ def test_filters_are_passed_on(found):
     assert found("x", where={"since": "2100-01-01T00:00:00Z"}) == []
 
 
+@pytest.mark.parametrize("group", [False, True])
+def test_hits_in_missing_files_say_so_where_they_are_asked_for(ask, root, group):
+    (root / "red.mp4").unlink()
+
+    def marks(**where):
+        body = {"parts": [{"text": "a red field"}], "k": 100, "group": group, "where": where}
+        answer = ask("POST", "/api/search", json=body).json()
+        hits = [hit for one in answer["groups"] for hit in one["hits"]] if group else answer["hits"]
+        return {(one["name"], one["missing"]) for hit in hits for one in (hit, *hit["more"])}
+
+    there = {("more/tone.wav", False), ("still.png", False)}
+    assert marks() == there
+    assert marks(missing=True) == there | {("red.mp4", True)}
+
+
 def test_more_like_a_moment_leaves_it_out(ask, found):
     this = found("a red field")[0]
     body = {"parts": [{"moment": this["id"], "by": "visual"}]}

@@ -28,7 +28,7 @@ def test_another_address_without_a_token_is_refused_before_anything_is_opened(tm
 
 
 def test_a_collection_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(UserError, match="is not a collection"):
+    with pytest.raises(UserError, match="is not an archive"):
         serve(tmp_path / "nothing", load=lambda collection: None)
 
 

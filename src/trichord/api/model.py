@@ -492,7 +492,7 @@ def persistent(name: str) -> str:
 
     if is_in_python(name) and not is_run(Path(name)):
         raise UserError(
-            f"{name}: a collection keeps no Python file: make a run of it by 'trichord train', and index "
+            f"{name}: an archive keeps no Python file: make a run of it by 'trichord train', and index "
             "with that."
         )
     return str(Path(name).absolute()) if Path(name).exists() else name

@@ -204,7 +204,7 @@ def _manifest(collection: "StoredCollection", content: bytes) -> dict[str, Any]:
     # Collections come from other people: only these names become paths, and each has its digest.
     names = {name for role in manifest["encoders"] for name in _names(role)}
     if key != (FORMAT, collection.description.fingerprint) or set(manifest["files"]) != names:
-        raise ValueError("These are not the collection's text encoders.")
+        raise ValueError("These are not the archive's text encoders.")
     return manifest
 
 

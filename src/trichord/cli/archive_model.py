@@ -127,4 +127,4 @@ def cache_encoders(collection: "StoredCollection", model: "Embedder") -> None:
     said = "Writing its text encoders as ONNX graphs, once: for text queries without torch."
     announce = partial(aside.print, said)
     if (reason := cache_text_encoders(collection, model, announce)) is not None:
-        aside.print(f"Text queries load torch: {reason}.", markup=False)
+        aside.print(f"Text queries load torch: {reason}.", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`trichord caption`: what runs say of media files, as lines, JSON, WebVTT, or in a collection."""
+"""`trichord caption`: what runs say of media files, as lines, JSON, WebVTT, or in an archive."""
 
 import json
 from collections import Counter, defaultdict
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Captioning:
-    """Say in words what is seen and heard in each moment of media files, or of a collection.
+    """Say in words what is seen and heard in each moment of media files, or of an archive.
 
     Files that cannot be read, and moments without anything to write of, are told and stop nothing.
     """
@@ -71,7 +71,7 @@ class Captioning:
     check: bool = False
     """Keep of the candidates the one that finds its moment best, and say how well it does."""
     collection: CollectionPlace | None = None
-    """Caption the moments of a collection that have no caption, and keep the captions in it."""
+    """Caption the moments of an archive that have no caption, and keep the captions in it."""
     replace: bool = False
     """With --collection: also moments that have one, whoever wrote it."""
     seconds: Seconds = 10.0
@@ -226,7 +226,9 @@ def _follow(
             found.append(one)
             moving.advance(note=Path(one.moment.file).name)
             if one.caption is None:
-                aside.print(f"  {_where(one)}  {one.status}: {one.reason}", markup=False)
+                aside.print(
+                    f"  {_where(one)}  {one.status}: {one.reason}", markup=False, soft_wrap=True
+                )
             elif not quiet:
                 out.print(f"{_where(one)}  {one.caption.text}", markup=False, soft_wrap=True)
     return found
@@ -336,7 +338,7 @@ def _conclude(options: Captioning, found: "Sequence[CaptionedMoment]") -> None:
     """Say how many there are, and what to do next."""
     written = sum(one.caption is not None for one in found)
     statuses = counted([one.status for one in found]) if found else "nothing to do"
-    aside.print(f"{written} captions of {len(found)} moments ({statuses}).")
+    aside.print(f"{written} captions of {len(found)} moments ({statuses}).", soft_wrap=True)
     if options.collection is not None and written:
         out.print(f"{options.collection}: {written} captions. Next:", markup=False)
         out.print(

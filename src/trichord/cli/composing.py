@@ -60,6 +60,8 @@ class Composing:
     """Longest answer; models that think first need thousands."""
     seed: Seed = 0
     """Of sampling."""
+    force: bool = False
+    """Replace a manifest at OUT that has no captions of this recipe."""
     device: Device = "auto"
     """cpu, cuda, or auto: a GPU if there is one."""
 
@@ -71,17 +73,11 @@ def compose(arguments: list[str]) -> None:
     recipe = _recipe(options)
 
     from trichord.corpora.composing import compose as composed
-    from trichord.corpora.manifest import (
-        read_manifest,
-        read_recipes,
-        require_no_other_file,
-        write_manifest,
-    )
+    from trichord.corpora.manifest import read_manifest, read_recipes, write_manifest
     from trichord.corpora.prepared import Tally
 
     clips, recipes = read_manifest(options.manifest), read_recipes(options.manifest)
-    place = options.to or options.manifest
-    require_no_other_file(place)
+    place = _place(options, recipe)
     journal = place.with_name(f".{place.name}.{recipe.name}.answers")
     write, tally = _writer(options, recipe), Tally()
     with bar("clips", len(clips)) as moving:
@@ -90,7 +86,7 @@ def compose(arguments: list[str]) -> None:
             found.append(clip)
             moving.advance(note=clip.id)
     for line in tally.prepared([]).lines():
-        aside.print(f"  {line}", markup=False)
+        aside.print(f"  {line}", markup=False, soft_wrap=True)
     new = sum(len(clip.captions) for clip in found) - sum(len(clip.captions) for clip in clips)
     require(
         new or any(c.recipe == recipe.name for clip in clips for c in clip.captions),
@@ -102,6 +98,25 @@ def compose(arguments: list[str]) -> None:
     out.print(
         f"{place}: {new} composed captions ({recipe.source}), recipe {recipe.name}.", markup=False
     )
+
+
+def _place(options: Composing, recipe: "Recipe") -> Path:
+    """The manifest to write.
+
+    Raises:
+        UserError: It is there, and is another file, or a manifest that this recipe did not make.
+    """
+    from trichord.corpora.manifest import read_recipes, require_no_other_file
+
+    place = options.to or options.manifest
+    require_no_other_file(place)
+    same = not place.exists() or place.samefile(options.manifest)
+    require(
+        same or options.force or not place.stat().st_size or recipe.name in read_recipes(place),
+        f"{place} is there already, without captions of this recipe: name another file, or give --force "
+        "to replace it.",
+    )
+    return place
 
 
 def _require_sense(options: Composing) -> None:

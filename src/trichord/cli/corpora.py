@@ -1,5 +1,6 @@
 """Commands about clips before any model: `doctor`, `prepare`."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -65,7 +66,7 @@ AS_USUAL = Reading()
 
 def prepare(arguments: list[str]) -> None:
     """`trichord prepare CORPUS ROOT MANIFEST`."""
-    from trichord.corpora import CORPORA, READERS
+    from trichord.corpora import READERS
 
     layouts = f"Which layout the folder has: {', '.join(READERS.kinds())}."
 
@@ -80,6 +81,7 @@ def prepare(arguments: list[str]) -> None:
         reading: Annotated[Reading, tyro.conf.arg(name="")] = AS_USUAL,
         strict: bool = False,
         append: bool = False,
+        force: bool = False,
     ) -> None:
         """Read a corpus' annotations and media into a manifest: one clip a line.
 
@@ -90,16 +92,19 @@ def prepare(arguments: list[str]) -> None:
             reading: How this layout is read.
             strict: Refuse if anything annotated has no media, instead of leaving it out.
             append: Add to a manifest that is there, such as one corpus of speech to one of sounds.
+            force: Replace a manifest that is there and has other clips, captions or labels.
         """
         from trichord.corpora.manifest import (
             Recipes,
             read_manifest,
             read_recipes,
             require_no_other_file,
+            require_same,
             write_manifest,
         )
 
         require_no_other_file(manifest)
+        require(not (append and force), "--force has no effect with --append: leave it out.")
         there: list[Clip] = []
         recipes: Recipes = {}
         if append:
@@ -108,10 +113,7 @@ def prepare(arguments: list[str]) -> None:
             recipes = read_recipes(manifest)
         given = {key: value for key, value in vars(reading).items() if value}
         reader = READERS.find(corpus)
-        for option in [option for option in given if option not in reader.options]:
-            takers = " and ".join(f"'{n}'" for n, k in CORPORA.items() if option in k.options)
-            name = option.replace("_", "-")
-            raise UserError(f"--{name} goes with {takers}, not with '{corpus}'.")
+        _require_options(given, corpus)
         prepared = reader.clips(root, **given)
         if not prepared.clips:
             raise UserError(f"{root} holds no clip of the corpus '{corpus}': check the layout.")
@@ -124,13 +126,30 @@ def prepare(arguments: list[str]) -> None:
                 "corpus once, or write another manifest."
             )
         clips = [*there, *prepared.clips]
+        if not (append or force):
+            require_same(manifest, clips)
         write_manifest(manifest, clips, recipes)
         for line in prepared.lines():
-            aside.print(f"  {line}", markup=False)
+            aside.print(f"  {line}", markup=False, soft_wrap=True)
         texts = sum(len(clip.captions) for clip in clips)
         out.print(f"{manifest}: {len(clips)} clips, {texts} captions.")
 
     tyro.cli(checked(run), args=arguments, prog="trichord prepare")
+
+
+def _require_options(given: Collection[str], corpus: str) -> None:
+    """Refuse options that do not go with a corpus.
+
+    Raises:
+        UserError: One does not.
+    """
+    from trichord.corpora import CORPORA, READERS
+
+    known = READERS.find(corpus).options
+    for option in (option for option in given if option not in known):
+        takers = " and ".join(f"'{n}'" for n, k in CORPORA.items() if option in k.options)
+        name = option.replace("_", "-")
+        raise UserError(f"--{name} goes with {takers}, not with '{corpus}'.")
 
 
 def doctor(arguments: list[str]) -> None:

@@ -31,7 +31,8 @@ class CutHits:
     """Write the moments that a search found as media files of their own.
 
     What is stored is copied: nothing is lost, and a file begins at the last keyframe before its moment. An
-    existing file is never replaced.
+    existing file is never replaced. Moments that cannot be cut are counted and named; the exit code is 2
+    only if none could be.
     """
 
     hits: Annotated[

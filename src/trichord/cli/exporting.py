@@ -38,7 +38,7 @@ class Export:
     """Write the towers of a run as ONNX graphs, and check that they give its vectors.
 
     The folder is a run as far as 'index', 'search', 'serve', 'extract' and 'evaluate' are concerned; it
-    does not train. Its vectors and those of the run are not put into one collection.
+    does not train. Its vectors and those of the run are not put into one archive.
     """
 
     model: Annotated[tyro.conf.Positional[ModelName], tyro.conf.arg(metavar="RUN|EXPERIMENT")]
@@ -77,7 +77,7 @@ def export(arguments: list[str]) -> None:
 
     source = _source(options.model)
     form: Form = "eight_bit" if options.int8 else "bfloat16" if options.bf16 else "graph"
-    aside.print(f"Writing {', '.join(source.model.encoders())} ...", markup=False)
+    aside.print(f"Writing {', '.join(source.model.encoders())} ...", markup=False, soft_wrap=True)
     with export_run(source, options.folder, form) as run:
         sizes = {path.name: path.stat().st_size for path in sorted(run.path.glob("*.onnx"))}
         _check(options, held, source.model, run.load())
@@ -164,4 +164,4 @@ def _decoded(
             if one.status in USABLE:
                 yield str(path), one
             else:
-                aside.print(f"  {path}: {one.label}", markup=False)
+                aside.print(f"  {path}: {one.label}", markup=False, soft_wrap=True)

@@ -100,7 +100,7 @@ def extract(arguments: list[str]) -> None:
             path: Path | None = getattr(brought, name)
             if path is not None:
                 count = import_features(embedder, name, path, clips, folder)
-                aside.print(f"{path}: {count} {name} features brought in.")
+                aside.print(f"{path}: {count} {name} features brought in.", soft_wrap=True)
         towers = towers_of(subject, named, decoders_of(sharing, workers), start)
         extract_all(embedder, clips, folder, workers, shared=(sharing, towers))
 
@@ -164,7 +164,8 @@ def decoders_of(sharing: BulkOptions, workers: int) -> int:
     if sharing.runner != "process" and count != workers:
         aside.print(
             f"{count} processes decode, {each} for each of --jobs {sharing.jobs}, instead of "
-            f"--workers {workers}."
+            f"--workers {workers}.",
+            soft_wrap=True,
         )
     return each
 

@@ -117,4 +117,4 @@ def report(run: "Run") -> None:
     if classifies:
         out.print(f"  trichord probe {run.path} MANIFEST --method published", markup=False)
     for name, said in run.environment()[NOTES].items():
-        aside.print(f"  {name}: {said}", markup=False)
+        aside.print(f"  {name}: {said}", markup=False, soft_wrap=True)

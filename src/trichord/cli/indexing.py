@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -21,7 +21,7 @@ from trichord.cli.places import ModelName, open_collection
 from trichord.cli.threads import leave_cores, load_embedder
 from trichord.cli.words import NO_WORDS, WordOptions, read_words
 from trichord.media.plan import FrameChoice
-from trichord.search.moments import CutKind, Hop, Seconds, require_moments
+from trichord.search.moments import SECONDS, CutKind, Hop, require_moments
 from trichord.types.extras import require_compiler, require_package
 from trichord.types.rules import (
     Device,
@@ -36,9 +36,9 @@ from trichord.types.rules import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from trichord.media import Decoder
+    from trichord.media import Decoder, Limits
     from trichord.models.embedder import Embedder
     from trichord.search.collection import StoredCollection
     from trichord.search.indexing import Indexed
@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from trichord.search.text_update import TextSource
     from trichord.search.updating import Readers, Update
     from trichord.types import Clip
+
+
+CUT = ("seconds", "hop", "cut", "frames", "audio_track")
+"""Options that say how files are cut and read: an archive keeps them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,23 +78,24 @@ class Index:
         None
     )
     """The same for sounds."""
-    seconds: Seconds = 10.0
-    """Length of a moment, at most."""
+    seconds: Annotated[float | None, Range(1, 3600)] = None
+    """Length of a moment, at most. If not given, here and in the four options below: that of the archive;
+    10 for a new one."""
     hop: Hop = None
-    """Seconds between the starts of moments; half their length if not given."""
-    cut: CutKind = "window"
-    """Moments of equal length, or one for each shot."""
-    frames: FrameChoice = "exact"
+    """Seconds between the starts of moments; half their length in a new archive."""
+    cut: CutKind | None = None
+    """Moments of equal length, or one for each shot; window in a new archive."""
+    frames: FrameChoice | None = None
     """Frames as they are shown at each time, or only keyframes: several times faster, up to some seconds
-    early."""
+    early; exact in a new archive."""
     audio_track: Annotated[
-        str, Spelling(r"(?!0+$)\w*", "a number from 1, or a language such as eng")
-    ] = ""
+        str | None, Spelling(r"(?!0+$)\w*", "a number from 1, or a language such as eng")
+    ] = None
     """The audio track that is heard where a file has several: its number from 1, or its language as the
-    file has it (eng). If not given, or not there: the first that is not silent."""
+    file has it (eng). In a new archive, and where a file lacks it: the first that is not silent."""
     max_megapixels: Annotated[int | None, Range(1, 1000)] = None
     """Pictures with more million pixels are `too_big`; 201 if not given. Those beyond some hundred may need
-    more memory than a decoder may take. A file that is in the archive is not read again for it."""
+    more memory than a decoder may take. A picture that was too big for a lower limit is read again."""
     metadata: Annotated[Path | None, InputFile()] = None
     """A manifest whose captions and labels are stored with the moments that they describe."""
     speech: bool = True
@@ -104,7 +109,7 @@ class Index:
     its model or torch."""
     prune: bool = False
     """Remove files from the archive that are missing from the given folders. Otherwise they are kept, and
-    searches leave them out."""
+    searches leave them out. Those of an empty folder are always kept: its drive may not be connected."""
     remove: bool = False
     """Remove the files and folders from the archive instead."""
     device: Device = "auto"
@@ -123,6 +128,14 @@ class Index:
         """Folders of weights by tower."""
         given = {"vision": self.vision_weights, "audio": self.audio_weights}
         return {tower: folder for tower, folder in given.items() if folder is not None}
+
+    @property
+    def limits(self) -> "Limits":
+        """What a file may cost to decode."""
+        from trichord.media import Limits
+
+        most = self.max_megapixels
+        return Limits() if most is None else Limits(still_pixels=most * 1_000_000)
 
 
 def index(arguments: list[str]) -> None:
@@ -157,19 +170,22 @@ def _require_sense(options: Index) -> None:
             options.sharing.alone,
             "--reembed is done by one process: leave out --runner and --shards.",
         )
-        others = ("seconds", "hop", "cut", "frames", "audio_track", "metadata", "watch", "prune")
-        require_unset(options, "--reembed", *others, "vision_weights", "audio_weights", "words")
+        others = ("metadata", "watch", "prune", "vision_weights", "audio_weights", "words")
+        require_unset(options, "--reembed", *CUT, *others)
         require(
             len(options.places) == 1,
-            f"--reembed reads all files of the collection: leave out {options.places[0]}.",
+            f"--reembed reads all files of the archive: leave out {options.places[0]}.",
         )
     require(
         options.sharing.runner == "process" or not options.compile,
         "--compile is for --runner process: other runners load their own towers.",
     )
+    require(
+        options.sharing.runner == "process" or options.max_megapixels is None,
+        "--max-megapixels is for --runner process: other runners have their own decoders.",
+    )
     options.words.require_sense()
     require_legal(options)
-    require_moments(options.seconds, options.hop)
     _require_installed(options)
 
 
@@ -197,57 +213,64 @@ def _update_archive(options: Index, media: list[Path], where: str) -> None:
 
     require_legal(where, Annotated[str, OutputFolder(bucket=True)], "ARCHIVE")
     stored = open_collection(where) if StoredCollection.is_at(where) else None
+    cut = _cut_of(options, stored)
+    StoredCollection.require_place(where, **cut)
+    require_moments(cut["seconds"], cut["hop"])
     known = {} if stored is None else stored.table.files()
     scan = scan_places(media, known)
     metadata = _metadata(options.metadata, scan.files)
-    hop = options.seconds / 2 if options.hop is None else options.hop
-    StoredCollection.require_place(
-        where,
-        seconds=options.seconds,
-        hop=hop,
-        cut=options.cut,
-        frames=options.frames,
-        audio_track=options.audio_track,
-    )
     place = partial(_place_model, options=options)
     model = ArchiveModel(where, stored, options.model, options.weights, place)
 
-    from trichord.media import Decoder, Limits
+    from trichord.media import Decoder
     from trichord.search.notes import ManifestNotes
     from trichord.search.updating import Update
 
-    most = options.max_megapixels
-    limits = Limits() if most is None else Limits(still_pixels=most * 1_000_000)
-    with Decoder(workers=options.workers, limits=limits) as decoder:
+    with Decoder(workers=options.workers, limits=options.limits) as decoder:
         sources = options.words.sources(decoder, options.device)  # refuses before anything is made
-        collection = stored if stored is not None and model.known else _begin(options, where, model)
+        collection = stored if stored is not None and model.known else _begin(where, model, cut)
         if options.portable:  # refuses before files are read
             bundle_text_encoders(collection, model.embedder)
         notes, measured = ManifestNotes(metadata), options.speech
         update = Update(collection, lambda: model.embedder, decoder, notes, measured, options.prune)
         read = None if options.sharing.alone else _readers(options, model, update, metadata)
-        _show_progress(update.at(media, read, (known, scan)), len(scan.files))
+        _show_progress(update.at(media, read, (known, scan)), len(scan.files), options.prune)
         for line in scan.lines():
-            out.print(line, markup=False)
+            out.print(line, markup=False, soft_wrap=True)
         read_words(collection, sources, media)
         moments = sum(file.moments for file in collection.table.files().values())
         if model.loaded is not None:
             cache_encoders(collection, model.loaded)
-        out.print(f"{where}: {moments} moments. Next:", markup=False)
-        out.print(f'  trichord search {where} "a dog barks"', markup=False)
-        out.print(f"  trichord serve {where}", markup=False)
+        out.print(f"{where}: {moments} moments. Next:", markup=False, soft_wrap=True)
+        out.print(f'  trichord search {where} "a dog barks"', markup=False, soft_wrap=True)
+        out.print(f"  trichord serve {where}", markup=False, soft_wrap=True)
         if options.watch:
             _watch(collection, model.embedder, decoder, media, metadata, options.speech, sources)
 
 
-def _begin(options: Index, where: str, model: ArchiveModel) -> "StoredCollection":
+def _cut_of(options: Index, stored: "StoredCollection | None") -> dict[str, Any]:
+    """How files are cut: as the options say, else as the archive has it, or as a new one is made."""
+    given = {name: getattr(options, name) for name in CUT if getattr(options, name) is not None}
+    cut: dict[str, Any] = {
+        "seconds": SECONDS,
+        "cut": "window",
+        "frames": "exact",
+        "audio_track": "",
+    }
+    if stored is not None:
+        cut = {name: getattr(stored.description, name) for name in CUT}
+    if "hop" not in cut or given.get("seconds", cut["seconds"]) != cut["seconds"]:
+        cut["hop"] = given.get("seconds", cut["seconds"]) / 2
+    return cut | given
+
+
+def _begin(where: str, model: ArchiveModel, cut: "Mapping[str, Any]") -> "StoredCollection":
     """Make an archive, or let one refer to the same model in another place."""
     embedder = model.embedder  # a hub that does not answer is reported before torch is loaded
 
     from trichord.search.indexing import begin
 
-    cut = (options.seconds, options.hop, options.cut, options.frames, options.audio_track)
-    collection = begin(where, model.reference, embedder, *cut)
+    collection = begin(where, model.reference, embedder, **cut)
     model.store()
     return collection
 
@@ -282,14 +305,14 @@ def _reembed(options: Index, where: str) -> None:
     name = options.model or run_of(collection)
     model = load_embedder(name)
     _place_model(model, options)
-    with Decoder(workers=options.workers) as decoder:
+    with Decoder(workers=options.workers, limits=options.limits) as decoder:
         run = persistent(name)
         _show_progress(reembed(collection, run, model, decoder, speech=options.speech), files)
     collection = open_collection(where)
     if options.portable:
         bundle_text_encoders(collection, model)
     cache_encoders(collection, model)
-    out.print(f"{where}: its vectors are those of {name} now.", markup=False)
+    out.print(f"{where}: its vectors are those of {name} now.", markup=False, soft_wrap=True)
 
 
 def _place_model(model: "Embedder", options: Index) -> None:
@@ -303,11 +326,12 @@ def _place_model(model: "Embedder", options: Index) -> None:
     leave_cores(options.workers, device)
 
 
-def _show_progress(done: "Iterator[Indexed]", files: int) -> None:
+def _show_progress(done: "Iterator[Indexed]", files: int, prune: bool = False) -> None:
     """Show files as they are stored, and what became of all of them."""
     changes: list[str] = []
     statuses: list[str] = []
     missing: list[str] = []
+    broken: list[str] = []
     with bar("files", files) as moving:
         for one in done:
             changes.append(one.change)
@@ -315,16 +339,33 @@ def _show_progress(done: "Iterator[Indexed]", files: int) -> None:
             if one.change == "missing":
                 missing.append(one.file)
                 continue
-            if one.reason:
-                aside.print(f"  {one.file}: {one.status}: {one.reason}", markup=False)
+            if one.reason and one.change == "unchanged":
+                broken.append(f"  {one.file}: {one.status}: {one.reason}")
+            elif one.reason:
+                line = f"  {one.file}: {one.status}: {one.reason}"
+                aside.print(line, markup=False, soft_wrap=True)
             moving.advance(note=Path(one.file).name)
     out.print(f"{counted(changes)}; {counted(statuses)}.")
+    if broken:
+        _show_broken(broken)
     if missing:
         from trichord.search.survey import missing_lines
 
         for line in missing_lines(missing):
             aside.print(line, markup=False, soft_wrap=True)
-        aside.print("Missing files are kept, and left out of hits. --prune removes them.")
+        remedy = "--remove FOLDER" if prune else "--prune"
+        aside.print(f"Missing files are kept, and left out of hits. {remedy} removes them.")
+
+
+def _show_broken(lines: "Sequence[str]") -> None:
+    """Name files that could not be read earlier, and have not changed since."""
+    from trichord.search.survey import FILES_NAMED
+
+    aside.print("Unchanged, and still not readable:")
+    for line in lines[:FILES_NAMED]:
+        aside.print(line, markup=False, soft_wrap=True)
+    if (more := len(lines) - FILES_NAMED) > 0:
+        aside.print(f"  and {more} more: 'trichord doctor FOLDER' lists all.")
 
 
 def _watch(
@@ -341,7 +382,7 @@ def _watch(
     out.print("Following the folders; Ctrl-C ends it.")
     for one in watch(collection, model, decoder, media, metadata=metadata, speech=speech):
         why = f": {one.reason}" if one.reason else ""
-        out.print(f"  {one.file}: {one.change}, {one.status}{why}", markup=False)
+        out.print(f"  {one.file}: {one.change}, {one.status}{why}", markup=False, soft_wrap=True)
         if one.change in ("new", "changed"):
             read_words(collection, sources, [Path(one.file)])
 
@@ -364,11 +405,16 @@ def _metadata(manifest: Path | None, files: "Sequence[Path]") -> "Sequence[Clip]
         f"--metadata {manifest}: none of its clips is of a file that is indexed: check its paths.",
     )
     if others:
-        aside.print(f"--metadata: {others} of {len(clips)} clips are of files not indexed here.")
+        aside.print(
+            f"--metadata: {others} of {len(clips)} clips are of files not indexed here.",
+            soft_wrap=True,
+        )
     named = {whereabouts(Path(clip.path)) for clip in clips}
     if without := [str(file) for file in files if file not in named]:
         shown = ", ".join(without[:3]) + ", ..." * (len(without) > 3)
         aside.print(
-            f"--metadata: {len(without)} of {len(files)} files have no clip: {shown}", markup=False
+            f"--metadata: {len(without)} of {len(files)} files have no clip: {shown}",
+            markup=False,
+            soft_wrap=True,
         )
     return clips

@@ -36,4 +36,8 @@ def relocate(arguments: list[str]) -> None:
 
     collection = StoredCollection.open(options.collection)
     count = collection.relocate(options.old, str(options.new), force=options.force)
-    out.print(f"{options.collection}: {count} files are in {options.new} now.", markup=False)
+    out.print(
+        f"{options.collection}: {count} files are in {options.new} now.",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -196,6 +196,7 @@ def tell_replaced(report: "Report", place: Path) -> None:
             f"{place}: takes the place of a report that was measured otherwise ({'; '.join(unlike)}); "
             "--to keeps both.",
             markup=False,
+            soft_wrap=True,
         )
 
 

@@ -124,7 +124,7 @@ class Search:
     rerank: Annotated[int, Range(0, 1_000_000)] = RERANK
     """How many moments a fusion that reads text and moment together looks at again; 0: none."""
     backend: Annotated[str | None, Checked(require_backend)] = None
-    """What finds candidates in a large collection: faiss-scan, or one of a package or --plugin."""
+    """What finds candidates in a large archive: faiss-scan, or one of a package or --plugin."""
     sheet: Annotated[Path | None, OutputFile(".png")] = None
     """Also draw the hits into this PNG."""
     format: ListFormat = "table"
@@ -319,11 +319,12 @@ def _report_unused_options(
 ) -> None:
     """Say which options had no effect on what was found."""
     if options.caption_weight and not collection.table.captioned():
-        aside.print("--caption-weight had no effect: no moment of the collection has a caption.")
+        aside.print("--caption-weight had no effect: no moment of the archive has a caption.")
     if options.rerank not in (0, RERANK) and not _reranked(hits):
         aside.print(
             "--rerank had no effect: it is for texts alone, and for runs whose fusion reads text and "
-            "moment together."
+            "moment together.",
+            soft_wrap=True,
         )
 
 

@@ -1,4 +1,4 @@
-"""The command that serves a collection: `serve`."""
+"""The command that serves an archive: `serve`."""
 
 import os
 from dataclasses import dataclass

@@ -226,7 +226,7 @@ def termination_told(place: Path) -> Generator[None]:
     try:
         yield
     except TerminatedError:
-        aside.print(f"{place}: terminated and saved; repeat the command to go on.")
+        aside.print(f"{place}: terminated and saved; repeat the command to go on.", soft_wrap=True)
         raise
 
 

@@ -129,7 +129,7 @@ def transcribe(arguments: list[str]) -> None:
             recogniser, decoder, options.language or "", subtitles=subtitles
         )
         statuses = _transcribe_all(options, targets, transcriber)
-    aside.print(f"{len(statuses)} files: {counted(statuses)}.", markup=False)
+    aside.print(f"{len(statuses)} files: {counted(statuses)}.", markup=False, soft_wrap=True)
 
 
 def _targets(options: Transcribing) -> list[Target]:

@@ -84,6 +84,23 @@ def require_no_other_file(path: Path) -> None:
         raise UserError(f"{path} exists and is no manifest: name another file, or delete it.")
 
 
+def require_same(path: Path, clips: Iterable[Clip]) -> None:
+    """Refuse to replace a manifest by one with other clips, captions or labels.
+
+    Raises:
+        UserError: There is one.
+    """
+    if (
+        path.exists()
+        and path.stat().st_size
+        and path.read_bytes() != _contents(path, clips).encode()
+    ):
+        raise UserError(
+            f"{path} is there already, with other clips, captions or labels: name another file, or give "
+            "--force to replace it."
+        )
+
+
 def write_manifest(path: Path, clips: Iterable[Clip], recipes: Recipes | None = None) -> None:
     """Write clips as JSON lines, atomically; paths under its folder are stored relative.
 
@@ -93,15 +110,20 @@ def write_manifest(path: Path, clips: Iterable[Clip], recipes: Recipes | None = 
         UserError: there are no clips, or the file cannot be written.
         ValueError: two clips have the same id.
     """
-    folder = path.parent.resolve()
     clips = list(clips)
     if not clips:
         raise UserError(f"{path}: not written, because there are no clips to write")
     repeated = [clip_id for clip_id, count in Counter(c.id for c in clips).items() if count > 1]
     if repeated:
         raise ValueError(f"clip ids must be unique, but {repeated[0]!r} is not")
+    write_atomically(path, _contents(path, clips, recipes))
+
+
+def _contents(path: Path, clips: Iterable[Clip], recipes: Recipes | None = None) -> str:
+    """What the manifest of some clips contains."""
+    folder = path.parent.resolve()
     head = json.dumps({"recipes": recipes}, ensure_ascii=False) + "\n" if recipes else ""
-    write_atomically(path, head + "".join(_line(clip, folder) + "\n" for clip in clips))
+    return head + "".join(_line(clip, folder) + "\n" for clip in clips)
 
 
 def select(clips: Sequence[Clip], split: Split | None) -> list[Clip]:

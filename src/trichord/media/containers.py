@@ -10,6 +10,8 @@ from io import BufferedReader, FileIO
 
 HEAD = 4096
 """Bytes of a file that `container_of` needs."""
+UNKNOWN_FORMAT = "its content is of no known media format"
+"""Why a file is refused whose first bytes are of none."""
 
 PICTURES = {
     "jpeg": "JPEG",

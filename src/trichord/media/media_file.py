@@ -13,6 +13,7 @@ from trichord.media.clock import Clock, clock_restarts
 from trichord.media.containers import (
     HEAD,
     PICTURES,
+    UNKNOWN_FORMAT,
     canvas_of,
     container_of,
     has_no_length,
@@ -206,7 +207,7 @@ def open_source(path: str | Path, limits: Limits, audio_track: str = "") -> Medi
         head = file.read(HEAD)
         container = container_of(head)
         if container is None:
-            raise MediaError("unsupported", "its content is of no known media format")
+            raise MediaError("unsupported", UNKNOWN_FORMAT)
         still = container in PICTURES
         check_pixels(*canvas_of(head, container), limits, still=still)
         source = MediaFile(file, container, missing_bytes(file, container))

@@ -78,7 +78,7 @@ class StoredCollection:
         description = _read_description(storage, DESCRIPTION)
         if description is None:
             raise UserError(
-                f"{storage.name} is not a collection: make one with 'trichord index PATH... "
+                f"{storage.name} is not an archive: make one with 'trichord index PATH... "
                 f"{storage.name}'."
             )
         return cls(storage, description)
@@ -138,7 +138,7 @@ class StoredCollection:
         if fingerprint != self.description.fingerprint:
             raise UserError(
                 f"{self.name} holds vectors of other weights (made by {self.description.run}): use "
-                "that run as it was then, embed the collection again (trichord index --reembed), or "
+                "that run as it was then, embed the archive again (trichord index --reembed), or "
                 "index into another folder."
             )
 
@@ -479,7 +479,7 @@ def _require_vacant(storage: Storage) -> None:
         return
     # Read again: another process may just have created it.
     if storage.read(DESCRIPTION) is None:
-        raise UserError(f"{storage.name} is not empty and no collection: choose another folder.")
+        raise UserError(f"{storage.name} is not empty and no archive: choose another folder.")
 
 
 def files_below(files: Iterable[str], place: Path) -> list[str]:

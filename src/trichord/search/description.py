@@ -106,7 +106,7 @@ def parse_description(content: bytes, name: str) -> Description:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         why = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
-            f"{name} is damaged ({why}): delete the collection and index again."
+            f"{name} is damaged ({why}): delete the archive and index again."
         ) from error
     return description
 

@@ -12,6 +12,7 @@ from trichord.models.calibration import BestScores
 from trichord.search.calibration import Calibration
 from trichord.search.candidates import Candidates
 from trichord.search.collection import StoredCollection
+from trichord.search.copies import with_copies
 from trichord.search.cutting import Cut
 from trichord.search.folding import fold
 from trichord.search.gallery import Gallery
@@ -242,7 +243,11 @@ class SearchEngine:
             plans = [queries[i].plan for i in places]
             scored = snapshot.score(plans, [queries[i].allowed for i in places])
             candidates |= dict(zip(places, scored, strict=True))
-        return [self.top_k(query, candidates[i], ks[i], rerank) for i, query in enumerate(queries)]
+        found = (
+            (query, self.top_k(query, candidates[i], ks[i], rerank))
+            for i, query in enumerate(queries)
+        )
+        return [_spare_copies(query, hits) for query, hits in found]
 
     def plan(self, query: Query) -> PreparedQuery:
         """Embed a query: this does all decoding, and raises all errors that a query can cause.
@@ -316,7 +321,7 @@ class SearchEngine:
         if query.fold:  # copies are files of their own
             most, adjoining = len(hits), self._adjoining
             hits, _ = fold(hits, snapshot.gallery, most, adjoining=adjoining, copies=False)
-        return group_by_file(hits, k, each)
+        return group_by_file(_spare_copies(prepared, hits), k, each)
 
     def timeline(self, query: Query, file: str) -> SimilarityTimeline:
         """How well a query fits each moment of a file, whatever the query's filters.
@@ -453,6 +458,11 @@ def _hits_of(query: PreparedQuery, scored: ScoredRows) -> list[Hit]:
     """Scored rows as hits with their chances."""
     hits, best = hits_of(scored, query.snapshot.gallery), query.best_scores
     return hits if best is None else with_chances(hits, best, query.moments)
+
+
+def _spare_copies(query: PreparedQuery, hits: list[Hit]) -> list[Hit]:
+    """The hits; those in copies of the query's file are not weak."""
+    return with_copies(hits, query.query, query.snapshot.collection.table)
 
 
 def _in_order(query: PreparedQuery, hits: list[Hit]) -> list[Hit]:

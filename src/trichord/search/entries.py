@@ -183,7 +183,7 @@ def require_intact(rows: Any, path_of: Callable[[str], str] = str) -> Any:
         file = path_of(rows["file"][int(differs.argmax())].as_py())
         raise UserError(
             f"{file}: its stored vectors are damaged: the disk may be failing; remove the file from the "
-            "collection (trichord index --remove) and index it again."
+            "archive (trichord index --remove) and index it again."
         )
     return rows
 

@@ -155,7 +155,7 @@ def timeline_over(file: str, plan: QueryPlan, gallery: Gallery) -> SimilarityTim
     span = gallery.rows_of(file)
     rows = np.arange(span.start, span.stop)
     if not len(rows):
-        raise UserError(f"{file}: the collection has no moments of such a file: check the path.")
+        raise UserError(f"{file}: the archive has no moments of such a file: check the path.")
     visual, audio = plan.score(gallery, rows).totals
     has_vision, has_audio = gallery.has_vision[rows], gallery.has_audio[rows]
     shares = plan.shares(has_vision, has_audio)

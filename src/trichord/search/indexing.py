@@ -135,7 +135,7 @@ def index(
             files that are read, and of unchanged ones without captions and tags.
         speech: Measure the share of speech, if the extra `speech` is installed.
         readers: Read files elsewhere, by `read_versions`; None: read them here.
-        prune: Remove files that are missing from places that have others.
+        prune: Remove files that are missing from places that have others; see `Update`.
 
     Raises:
         UserError: A place is missing or has no media, unless the collection has files there and another

@@ -1,15 +1,22 @@
 """Which files of a collection are there: looked at when they come up as hits."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from trichord.search.calibration import evenly
+from trichord.types import Hit
 from trichord.types.arrays import Bool, Int
 from trichord.types.files import exists
 
 SAMPLE = 32
 """Files that are looked at to tell whether this machine has the library."""
+
+
+def missing_files(hits: Iterable[Hit]) -> set[str]:
+    """The files of hits that are not there."""
+    files = {one.moment.file for hit in hits for one in (hit, *hit.more)}
+    return {file for file in files if not exists(file)}
 
 
 class Presence:

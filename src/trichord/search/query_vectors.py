@@ -204,7 +204,7 @@ def _stored_vectors(part: QueryPart, gallery: Gallery) -> QueryVectors:
     row = gallery.row_at(part.value, part.start)
     if row is None:
         raise UserError(
-            f"{part.value} has no moment at {part.start:g} s in the collection: search again, it may "
+            f"{part.value} has no moment at {part.start:g} s in the archive: search again, it may "
             "have changed."
         )
     vision = gallery.vision[row] if part.by != "audio" and gallery.has_vision[row] else None

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trichord.corpora.footage import Scan, holds_media, is_media, scan
+from trichord.media.plan import Limits
 from trichord.media.signature import file_signature
 from trichord.search.collection import files_below, whereabouts
+from trichord.search.failures import is_outdated
 from trichord.search.table import FileVersion, KnownFile
 from trichord.types import UserError
 from trichord.types.files import exists, is_folder
@@ -125,6 +127,19 @@ def _missing_top(parent: Path) -> str:
     return top
 
 
+def empty_folders(missing: Iterable[str]) -> list[Path]:
+    """Folders that are there, hold nothing, and had several files: mount points without their drive.
+
+    Args:
+        missing: Files that are missing.
+    """
+    counts = Counter[Path]()
+    for file in missing:
+        there = next((folder for folder in Path(file).parents if is_folder(folder)), None)
+        counts.update([there] if there is not None else [])
+    return [folder for folder, count in counts.items() if count > 1 and is_missing(folder)]
+
+
 def is_missing(folder: Path) -> bool:
     """Whether a folder is missing or empty, as one is whose drive is not connected."""
     try:
@@ -133,8 +148,17 @@ def is_missing(folder: Path) -> bool:
         return True
 
 
-def survey(known: dict[str, KnownFile], files: Sequence[Path]) -> Survey:
-    """Sort files by what is to be done with them."""
+def survey(
+    known: dict[str, KnownFile], files: Sequence[Path], limits: Limits | None = None
+) -> Survey:
+    """Sort files by what is to be done with them.
+
+    Args:
+        known: The files of a collection.
+        files: Those that are there.
+        limits: Of the decoder that would read them; None: the usual ones.
+    """
+    limits = limits or Limits()
     result = Survey()
     holders = _Holders(known, files)
     for path in files:
@@ -142,7 +166,10 @@ def survey(known: dict[str, KnownFile], files: Sequence[Path]) -> Survey:
         if not _nameable(str(path)):
             result.unnameable.append(str(path).encode("utf-8", "replace").decode())
         elif old is not None and _untouched(path, old.version):
-            result.unchanged.append(old)
+            if is_outdated(old, limits):
+                result.read.append(old.version)
+            else:
+                result.unchanged.append(old)
         elif (version := _version(path)) is not None:
             # Its own old rows first: a copy elsewhere may be about to be removed.
             own = old is not None and old.version.signature == version.signature

@@ -426,7 +426,7 @@ def _id_at(rows: list[dict[str, Any]], file: str, start: float, end: float) -> s
         if max(abs(row["start"] - start), abs(row["end"] - end)) <= NEAR:
             return row["id"]
     raise UserError(
-        f"{file} has no moment from {start:g} s to {end:g} s in this collection: index it, or give "
+        f"{file} has no moment from {start:g} s to {end:g} s in this archive: index it, or give "
         "the times of one of its moments."
     )
 

@@ -19,18 +19,19 @@ from trichord.search.background import calibrate_by
 from trichord.search.calibration import MOMENTS
 from trichord.search.collection import Description, StoredCollection, files_below
 from trichord.search.cutting import Cut, cut_files
+from trichord.search.failures import is_outdated
 from trichord.search.notes import ManifestNotes, NoteTaker
 from trichord.search.query_vectors import TextVectors
 from trichord.search.reading import batches, read_files
-from trichord.search.survey import Survey, scan_places, survey
+from trichord.search.survey import Survey, empty_folders, scan_places, survey
 from trichord.search.table import Entry, FileEntries, FileVersion, KnownFile, Note
 from trichord.speech.voice import speech_detector
 
 if TYPE_CHECKING:  # the service knows of changes without torch
     from trichord.models.embedder import Embedder
 
-Change = Literal["unchanged", "same", "new", "changed", "missing", "removed"]
-"""`same`: the content was known, under this name or another, and keeps its vectors."""
+Change = Literal["unchanged", "moved", "copied", "touched", "new", "changed", "missing", "removed"]
+"""Files that are `moved`, `copied` or `touched` (a new time alone) have known content, and its vectors."""
 
 BEST_FIRST: tuple[Status, ...] = (
     "cut_off", "ok", "no_audio", "no_video", "silent", "corrupt", "too_big", "timeout", "unsupported",
@@ -77,7 +78,8 @@ class Update:
         decoder: Reads the files.
         metadata: Captions and labels of a manifest.
         speech: Measure the share of speech, if the extra `speech` is installed.
-        prune: Remove missing files.
+        prune: Remove missing files, unless they may only be out of reach: those of a place or a folder
+            that holds nothing, or that cannot be read.
     """
 
     collection: StoredCollection
@@ -108,16 +110,15 @@ class Update:
             scan = scan_places(places, known)
         files = scan.files
         present = {str(file) for file in files}
-        missing: list[str] = []
-        for place in places:
-            below = files_below(known, place)
-            # A place that has no media now is perhaps not connected: `remove` alone removes it.
-            there = files_below(present, place)
-            missing += {*below} - present if there or not self.prune else ()
-        if self.prune:  # what is in a folder that cannot be read may be there
-            unknown = {file for place in scan.unreadable for file in files_below(missing, place)}
-            missing = [file for file in missing if file not in unknown]
-        yield from self.run(known, files, sorted(set(missing)), readers)
+        missing = {file for place in places for file in files_below(known, place)} - present
+        kept: set[str] = set()
+        if self.prune:  # `remove` alone removes what may only be out of reach
+            gone = [place for place in places if not files_below(present, place)]
+            for place in (*gone, *empty_folders(missing), *scan.unreadable):
+                kept.update(files_below(missing, place))
+        yield from self.run(known, files, sorted(missing - kept), readers)
+        left = self.collection.table.files(sorted(kept)) if kept else {}  # some may have moved
+        yield from (_outcome(file, "missing") for file in left.values())
 
     def run(
         self,
@@ -135,7 +136,7 @@ class Update:
             readers: Read and store files instead of `read_versions`.
         """
         table = self.collection.table
-        version, plan = table.version, survey(known, files)
+        version, plan = table.version, survey(known, files, self.decoder.limits)
         if plan.read:
             self.load()  # refuses before anything is changed
         yield from _skipped(plan)
@@ -156,12 +157,16 @@ class Update:
         It can be repeated and distributed: each file is stored completely, in place of its old rows.
         """
         known = self.collection.table.files([version.file for version in versions])
-        done = {v.file for v in versions if v.file in known and _same(v, known[v.file].version)}
+        done = {v.file for v in versions if v.file in known and self._done(v, known[v.file])}
         yield from (_outcome(known[file], "unchanged") for file in sorted(done))
         todo = [version for version in versions if version.file not in done]
         if todo:
             with Pipeline() as pipeline:
                 yield from pipeline.ahead(self._read(todo, known, pipeline), CHANGES_AHEAD)
+
+    def _done(self, version: FileVersion, known: KnownFile) -> bool:
+        """Whether a file is stored in this version, and reading it again would change nothing."""
+        return _same(version, known.version) and not is_outdated(known, self.decoder.limits)
 
     def _annotate(self, plan: Survey) -> None:
         """Add metadata to unchanged files that have no captions and tags."""
@@ -207,8 +212,12 @@ class Update:
             renamed |= {holder: version.file for version, holder in copied if holder in moved}
             plan.read.extend(version for version, holder in group if (version, holder) not in valid)
             for version, holder in valid:
+                change: Change = "touched" if version.file == holder else "copied"
+                if holder in moved:  # further files of this content are copies
+                    change = "moved"
+                    moved.remove(holder)
                 file = replace(known[holder], version=version)
-                yield replace(_outcome(file, "same"), reason=file.reason)
+                yield replace(_outcome(file, change), reason=file.reason)
 
     def _read(
         self, files: Sequence[FileVersion], known: dict[str, KnownFile], pipeline: Pipeline
@@ -286,7 +295,10 @@ def _renamed(source: FileEntries, version: FileVersion) -> FileEntries:
 
 def _outcome(known: KnownFile, change: Change) -> Indexed:
     best = min(known.statuses, key=BEST_FIRST.index)
-    return Indexed(file=known.version.file, change=change, status=best, moments=known.moments)
+    reason = known.reason if change == "unchanged" and best not in USABLE else ""
+    return Indexed(
+        file=known.version.file, change=change, status=best, reason=reason, moments=known.moments
+    )
 
 
 def _stored(file: FileEntries, change: Change) -> Indexed:

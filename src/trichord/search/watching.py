@@ -118,7 +118,7 @@ def watch(
         for place in places:
             if not exists(place):
                 raise UserError(
-                    f"{place} is missing: nothing was removed from the collection; restore it, or "
+                    f"{place} is missing: nothing was removed from the archive; restore it, or "
                     "remove it with trichord index --remove."
                 )
         if paths:

@@ -141,5 +141,5 @@ async def _refresh(archive: Archive) -> None:
             failed = False
         except Exception:
             if not failed:
-                log.exception("The collection could not be read again; the last state is served.")
+                log.exception("The archive could not be read again; the last state is served.")
             failed = True

@@ -10,6 +10,7 @@ import numpy as np
 from trichord.media.decoder import Decoder
 from trichord.search.collection import StoredCollection
 from trichord.search.engine import PreparedQuery, SearchEngine
+from trichord.search.presence import missing_files
 from trichord.search.query import Query, QueryPart
 from trichord.search.query_model import full_model
 from trichord.search.query_notes import notes_on
@@ -127,7 +128,7 @@ class Archive:
         """A sentence for clients: without the server's paths."""
         name = self.collection.name
         secrets = {str(root): "(a root)" for root in self.roots}
-        secrets |= dict.fromkeys((name, str(Path(name))), "The collection")
+        secrets |= dict.fromkeys((name, str(Path(name))), "The archive")
         return redact_paths(sentence, secrets | (query.secrets if query else {}))
 
     async def search(self, request: SearchRequest) -> SearchResponse:
@@ -146,7 +147,8 @@ class Archive:
                 hits = [group.hits[0] for group in groups]
             else:
                 found = await self._hits(query, request)
-                hits = self.catalogue.to_response(found[request.offset :])
+                found = found[request.offset :]
+                hits = self.catalogue.to_response(found, await self._missing(query, found))
         except UserError as error:
             raise UserError(self.redact(str(error), query)) from error
         took = (time.perf_counter() - began) * 1000
@@ -263,12 +265,19 @@ class Archive:
         groups = await self.asides.run(
             self.engine.grouped, query.query, request.offset + request.k, self._rerank(request)
         )
-        responses = (self.catalogue.to_response(group.hits) for group in groups)
+        missing = await self._missing(query, [hit for group in groups for hit in group.hits])
+        responses = (self.catalogue.to_response(group.hits, missing) for group in groups)
         return [
             GroupResponse(file=hits[0].file, name=hits[0].name, hits=hits)
             for hits in responses
             if hits
         ]
+
+    async def _missing(self, query: ParsedQuery, hits: Sequence[Hit]) -> set[str]:
+        """Files of hits that are missing; empty if the query leaves them out."""
+        if not query.query.where.missing:
+            return set()
+        return await self.asides.run(missing_files, hits)
 
     def _rerank(self, request: SearchRequest) -> int:
         return request.rerank if self._reranks else 0

@@ -3,7 +3,7 @@
 import math
 import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -97,11 +97,16 @@ class Catalogue:
             )
         return known
 
-    def to_response(self, hits: Iterable[Hit]) -> list[HitResponse]:
-        """Hits as clients see them; a hit without a score is left out."""
-        return [self._hit(hit) for hit in hits if math.isfinite(hit.score)]
+    def to_response(self, hits: Iterable[Hit], missing: Collection[str] = ()) -> list[HitResponse]:
+        """Hits as clients see them; a hit without a score is left out.
 
-    def _hit(self, hit: Hit) -> HitResponse:
+        Args:
+            hits: The hits.
+            missing: Those of their files that are missing.
+        """
+        return [self._hit(hit, missing) for hit in hits if math.isfinite(hit.score)]
+
+    def _hit(self, hit: Hit, missing: Collection[str]) -> HitResponse:
         moment, client_file = hit.moment, self.client_file(hit.moment.file)
         name = client_file.moment(moment.start)
         return HitResponse(
@@ -128,7 +133,8 @@ class Catalogue:
             demoted=hit.demoted,
             texts=[_text(text) for text in hit.texts],
             play=hit.start,
-            more=self.to_response(hit.more),
+            missing=moment.file in missing,
+            more=self.to_response(hit.more, missing),
         )
 
     def kind(self, file: str) -> Kind:

@@ -137,8 +137,8 @@ class QueryRequest(Strict):
     """A query and its filters."""
 
     parts: Annotated[list[PartRequest], Field(min_length=1, max_length=PARTS)]
-    visual_weight: Weight | None = Field(default=None, description="null: the collection's.")
-    audio_weight: Weight | None = Field(default=None, description="null: the collection's.")
+    visual_weight: Weight | None = Field(default=None, description="null: the archive's.")
+    audio_weight: Weight | None = Field(default=None, description="null: the archive's.")
     audio_type: Annotated[FiniteFloat, Field(ge=0, le=1)] | None = Field(
         default=None, description="The audio type token, from verbal (0) to nonverbal (1)."
     )
@@ -330,9 +330,11 @@ class HitResponse:
     """A hit; scores are in standard deviations of an unrelated moment's score.
 
     `chance` is how likely the best of as many unrelated moments scores this high (null: not measured);
-    `weak` hits are those where that is likely. `demoted` ones fit a part that is to be avoided. `more` are
-    hits of the same scene and near-copies; they have none themselves. `texts` are lines that have words of
-    the query, said or shown; `play` is the second to play from: that of the first such word, or `start`.
+    `weak` hits are those where that is likely. `demoted` ones fit a part that is to be avoided. `missing`
+    ones are in a file that is not in its place now, and are only there if the search has `where.missing`.
+    `more` are hits of the same scene and near-copies; they have none themselves. `texts` are lines that
+    have words of the query, said or shown; `play` is the second to play from: that of the first such word,
+    or `start`.
 
     A dataclass, which is not validated: a response has up to a thousand.
     """
@@ -358,6 +360,7 @@ class HitResponse:
     demoted: bool
     texts: list[FoundTextResponse]
     play: float
+    missing: bool
     more: list["HitResponse"]
 
 

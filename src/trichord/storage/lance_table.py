@@ -36,7 +36,7 @@ class LanceTable:
         *,
         derived: dict[str, str] | None = None,
         require: Callable[[], None] | None = None,
-        remedy: str = "delete the collection and index again",
+        remedy: str = "delete the archive and index again",
     ) -> None:
         """Name a table, which need not exist yet.
 
@@ -80,7 +80,7 @@ class LanceTable:
             stored_fingerprint and own_fingerprint and stored_fingerprint != own_fingerprint
         ):  # tables of format 1 have none
             raise UserError(
-                f"{self.uri} has vectors of other weights than its collection says: {self._remedy}."
+                f"{self.uri} has vectors of other weights than its description says: {self._remedy}."
             )
         return table
 

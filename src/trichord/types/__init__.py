@@ -120,9 +120,9 @@ class Hit:
 
     `chance` is how likely the best of as many unrelated moments as were searched scores this high; None
     if the collection was indexed before that was measured. `weak`: it is so likely that the hit says
-    little. `demoted`: the moment fits a part of the query that is to be avoided. `more` are hits of the
-    same scene and near-copies, which were folded into this one. `texts` are lines said or shown in the
-    moment that have words of the query.
+    little; never so in an equal copy of the file that is searched by. `demoted`: the moment fits a part
+    of the query that is to be avoided. `more` are hits of the same scene and near-copies, which were
+    folded into this one. `texts` are lines said or shown in the moment that have words of the query.
     """
 
     moment: Moment

@@ -72,6 +72,12 @@ def extras_named() -> Generator[None]:
         raise NotInstalledError(_missing(str(error.name))) from error
 
 
+def is_cured(reason: str) -> bool:
+    """Whether a reason names a package that was not installed, and it is installed now."""
+    named = re.match(r"This needs (\w+), which is not installed", reason)
+    return named is not None and find_spec(named[1]) is not None
+
+
 def package_hint(name: str) -> str:
     """Which package that is not installed has a part of this name; empty where we know of none."""
     if not _OF_WORLD.fullmatch(name) or find_spec("trichord_world") is not None:

@@ -76,6 +76,24 @@ def test_files_by_date(visit):
     page.wait_for_selector("text=No file passes the filters")
 
 
+def test_hits_in_missing_files_are_found_on_demand_and_marked(visit, films):
+    here, away = films / "night" / "short.mp4", films.parent / "short.mp4"
+    here.rename(away)
+    try:
+        page = visit("/?q=bell")
+        page.wait_for_selector(FOUND)
+        assert page.locator(".card", has_text="short.mp4").count() == 0
+        page.click("#filters-toggle")
+        page.select_option("[name=missing]", "yes")
+        card = page.locator(".card", has_text="short.mp4").first
+        card.wait_for()
+        assert "The file is missing now" in card.inner_text()
+        assert query_of(page) == "q=bell&missing=yes"
+        assert page.locator(".missing").count() == page.locator(".card", has_text="short").count()
+    finally:
+        away.rename(here)
+
+
 def test_more_files_than_fit_have_pages(visit, address):
     """The archive of the tests has one page: the files are told three times, a page of 24 at a time."""
     files = httpx.get(f"{address}/api/files").json()["files"] * 9

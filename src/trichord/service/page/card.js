@@ -25,6 +25,7 @@ export function card(hit, rank, acts) {
     make("div", { class: "words" },
       make("p", { class: "name" }, link),
       folder && make("p", { class: "folder" }, folder),
+      hit.missing && make("p", { class: "folder missing" }, "The file is missing now"),
       hit.caption && make("p", { class: "caption" }, hit.caption),
       tags(hit),
       bars(hit),

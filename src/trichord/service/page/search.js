@@ -22,7 +22,7 @@ export const FACETS = {
 
 const WHERE = {
   kind: ofKind, path: text, since: date, until: date, min_duration: seconds, max_duration: seconds,
-  tags: words, has_audio: choice, has_speech: choice,
+  tags: words, has_audio: choice, has_speech: choice, missing: choice,
 };
 
 /** The orders of results and of files, the usual one first: [value, label]. */
@@ -197,12 +197,13 @@ export function toFiles(search) {
   return asked;
 }
 
-function toWhere({ since, until, has_audio: audio, has_speech: speech, ...rest }) {
+function toWhere({ since, until, has_audio: audio, has_speech: speech, missing, ...rest }) {
   const where = { ...rest };
   // Days are in the user's time zone.
   if (since) where.since = new Date(`${since}T00:00:00`).toISOString();
   if (until) where.until = new Date(`${until}T23:59:59.999`).toISOString();
   if (audio) where.has_audio = audio === "yes";
   if (speech) where.has_speech = speech === "yes";
+  if (missing) where.missing = missing === "yes";
   return where;
 }

@@ -107,7 +107,7 @@ function read() {
   const said = new FormData(form);
   const kind = kinds.find((button) => button.getAttribute("aria-pressed") === "true")?.dataset.kind;
   const where = kind ? { kind } : {};
-  for (const name of ["path", "since", "until", "has_audio", "has_speech"]) {
+  for (const name of ["path", "since", "until", "has_audio", "has_speech", "missing"]) {
     const value = (said.get(name) ?? "").trim();
     if (value) where[name] = value;
   }
