@@ -82,6 +82,13 @@ def test_subtitles_are_stored_found_and_written_again(index, search, media):
     assert "exactly so" in nothing.err
 
 
+def test_lines_get_vectors_where_their_meaning_counts(index, search):
+    _, lines = index("--transcribe", "--transcriber", "none", "--meaning")
+    assert "Meaning: 2 lines have vectors now." in lines
+    assert "Meaning: 0 lines have vectors now." in index("--meaning")[1]
+    assert 'said: "Please turn left" (' in search("please turn left").out
+
+
 def test_only_what_changed_is_read_again(index, search, media):
     index("--transcribe", "--transcriber", "none")
     assert index("--transcribe", "--transcriber", "none")[0] == ["Transcripts: 2 unchanged."]

@@ -1,6 +1,7 @@
 """What is said and shown: stored by content, found by phrases, stems and misspelt words, with times."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from trichord.search.indexing import index
 from trichord.search.query import Query
 from trichord.search.terms import stems_of, words_of
 from trichord.search.text_table import FileTexts
+from trichord.search.text_update import update_meaning
 from trichord.speech.transcript import SpokenSegment, Word
 
 
@@ -203,3 +205,36 @@ def test_a_second_opening_reads_the_same_words(put, collection, tiny_model, deco
     other = StoredCollection.open(collection.name)
     [kept] = SearchEngine(other, tiny_model, decoder).texts.lines_of(file)
     assert kept.words == (Word(text="kept", start=0.25, end=0.5),)
+
+
+def test_lines_are_found_by_their_meaning_once_they_have_vectors(
+    put, collection, tiny_model, decoder
+):
+    filler = [line(i, i + 0.5, f"number {i} of {i * i} things") for i in range(0, 40, 2)]
+    put("red.mp4", [*filler, line(41.0, 42.0, "a slow green boat")])
+    put("blue.mp4", [line(1.0, 2.0, "A slow, green boat!")])
+
+    def texts():
+        engine = SearchEngine(collection, tiny_model, decoder)
+        # As typed: the tiny model knows no meaning, but gives equal texts equal vectors.
+        found = engine.texts.similar("a slow green boat", engine.reader.texts, "speech")
+        return [(text.text, text.words, text.at) for _, text in found]
+
+    assert texts() == []
+    assert update_meaning(collection, lambda: tiny_model) == 22
+    assert texts()[0] == ("a slow green boat", (), 41.0)
+    assert len(texts()) < 5  # unrelated lines do not count
+    # What has a vector is not read again; another model's vectors are others.
+    assert update_meaning(collection, pytest.fail) == 0
+    collection.description = replace(collection.description, fingerprint="another")
+    assert len(collection.texts.without_meaning("another")) == 22
+
+
+def test_meaning_is_no_source_of_a_phrase(put, collection, tiny_model, decoder):
+    put("red.mp4", [line(i, i + 0.5, f"number {i} of {i * i} things") for i in range(20)])
+    put("blue.mp4", [line(1.0, 2.0, "a slow green boat")])
+    update_meaning(collection, lambda: tiny_model)
+    engine = SearchEngine(collection, tiny_model, decoder)
+    [hit] = [hit for hit in engine.search(Query.of("a slow green boat"), k=20) if hit.texts]
+    assert len(hit.texts) == 1  # found by words and by meaning, shown once
+    assert engine.search(Query.of('"slow green boats"'), k=20) == []

@@ -19,7 +19,7 @@ from trichord.cli.console import aside, bar, counted, out
 from trichord.cli.options import require_unset
 from trichord.cli.places import ModelName, open_collection
 from trichord.cli.threads import leave_cores, load_embedder
-from trichord.cli.words import NO_WORDS, WordOptions, read_words
+from trichord.cli.words import NO_WORDS, WordOptions, read_words, store_meaning
 from trichord.media.plan import FrameChoice
 from trichord.search.moments import SECONDS, CutKind, Hop, require_moments
 from trichord.types.extras import require_compiler, require_package
@@ -238,6 +238,8 @@ def _update_archive(options: Index, media: list[Path], where: str) -> None:
         for line in scan.lines():
             out.print(line, markup=False, soft_wrap=True)
         read_words(collection, sources, media)
+        if options.words.meaning:
+            store_meaning(collection, lambda: model.embedder)
         moments = sum(file.moments for file in collection.table.files().values())
         if model.loaded is not None:
             cache_encoders(collection, model.loaded)

@@ -394,7 +394,7 @@ def _said(text: FoundText) -> str:
     """A line that was said or shown, with the words that were found, each with its time."""
     found = ", ".join(f"{word} {start:.1f} s" for word, start in text.words)
     kind = "said" if text.kind == "speech" else "shown"
-    return escape(f'  {kind}: "{text.text}" ({found})')
+    return escape(f'  {kind}: "{text.text}" ({found or "by its meaning"})')
 
 
 def _percent(chance: float | None) -> str:

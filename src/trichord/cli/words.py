@@ -1,6 +1,6 @@
 """Options of `trichord index` for what is said and shown in files, and the work that they ask for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from trichord.types.rules import Checked, InputFile, Range, Spelling, require
 
 if TYPE_CHECKING:
     from trichord.media import Decoder
+    from trichord.models.embedder import Embedder
     from trichord.search.collection import StoredCollection
     from trichord.search.text_update import TextSource
 
@@ -44,6 +45,9 @@ class WordOptions:
     """For pocketsphinx: the words or phrases that may occur, one a line, or a grammar in JSGF."""
     ignore_subtitles: bool = False
     """Recognise files that have subtitles, too."""
+    meaning: bool = False
+    """Also find what is said and shown by its meaning, by the text encoder of the archive's model. With
+    --transcribe or --ocr, or alone for what is stored."""
     ocr: bool = False
     """Also store what is written on the screen (the extra `ocr`)."""
     ocr_every: Annotated[float, Range(0.1, 3600)] = 1.0
@@ -66,7 +70,7 @@ class WordOptions:
         """
         for field in fields(self):
             owner = "ocr" if field.name.startswith("ocr_") else "transcribe"
-            unset = field.name == "ocr" or getattr(self, field.name) == field.default
+            unset = field.name in ("ocr", "meaning") or getattr(self, field.name) == field.default
             name = field.name.replace("_", "-")
             require(
                 unset or getattr(self, owner),
@@ -135,6 +139,14 @@ def read_words(
                     aside.print(f"  {one.file}: {remark}", markup=False, soft_wrap=True)
                 moving.advance()
         out.print(f"{names[source.kind].capitalize()}: {counted(statuses)}.", markup=False)
+
+
+def store_meaning(collection: "StoredCollection", load: "Callable[[], Embedder]") -> None:
+    """Store vectors of the lines that have none."""
+    from trichord.search.text_update import update_meaning
+
+    count = update_meaning(collection, load)
+    out.print(f"Meaning: {count} lines have vectors now.", markup=False)
 
 
 def _say(moving: Bar, file: str, at: float, duration: float) -> None:

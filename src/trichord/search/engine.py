@@ -34,7 +34,7 @@ from trichord.search.query_plan import QueryPlan, ScoredRows
 from trichord.search.query_vectors import PartReader
 from trichord.search.rank_fusion import fuse_ranks
 from trichord.search.snapshot import Snapshot
-from trichord.search.text_search import TextIndex, Wanted
+from trichord.search.text_search import Matches, TextIndex, Wanted
 from trichord.types import FoundText, Hit, TextKind, UserError
 
 if TYPE_CHECKING:  # a search by text never loads torch
@@ -420,16 +420,12 @@ class SearchEngine:
             if weight == 0 or kind not in self.texts.kinds:
                 continue
             wanted = Wanted.of(query, loose=weight is not None)
-            found: dict[int, FoundText] = {}
-            for moment, text in self.texts.match(wanted, kind):
-                row = snapshot.gallery.row_of(moment.file, moment.start)
-                if row is not None and (allowed is None or allowed[row]):
-                    found[row] = text
-            if not query.where.missing:
-                rows = np.array([*found], np.int64)
-                there = snapshot.presence.of(snapshot.gallery.file[rows])
-                found = {row: found[row] for row in rows[there].tolist()}
-            matches.append(TextMatches(1.0 if weight is None else weight, found))
+            lists = [self.texts.match(wanted, kind)]
+            if not query.phrases:  # which are exact
+                lists.append(self.texts.similar(query.words, self.reader.texts, kind))
+            for lines in lists:
+                found = _rows_of(lines, query, snapshot, allowed)
+                matches.append(TextMatches(1.0 if weight is None else weight, found))
         return tuple(matches)
 
     @property
@@ -452,6 +448,22 @@ def _require(k: int, rerank: int) -> None:
         raise UserError(f"The number of hits is {k}: give at least 1.")
     if rerank < 0:
         raise UserError(f"--rerank is {rerank}: give a number of moments, or 0 for none.")
+
+
+def _rows_of(
+    lines: Matches, query: Query, snapshot: Snapshot, allowed: Allowed | None
+) -> dict[int, FoundText]:
+    """The rows of moments with lines, in their order, without those that a query may not find."""
+    found: dict[int, FoundText] = {}
+    for moment, text in lines:
+        row = snapshot.gallery.row_of(moment.file, moment.start)
+        if row is not None and (allowed is None or allowed[row]):
+            found[row] = text
+    if query.where.missing:
+        return found
+    rows = np.array([*found], np.int64)
+    there = snapshot.presence.of(snapshot.gallery.file[rows])
+    return {row: found[row] for row in rows[there].tolist()}
 
 
 def _hits_of(query: PreparedQuery, scored: ScoredRows) -> list[Hit]:
@@ -493,7 +505,9 @@ def _fuse_words(query: PreparedQuery, hits: list[Hit]) -> list[Hit]:
     for matches in query.texts:
         for row, text in matches.found.items():
             hit = by_moment[by_row[row].moment]
-            by_moment[hit.moment] = replace(hit, texts=(*hit.texts, text), weak=False)
+            lines = {(one.kind, one.start) for one in hit.texts}
+            texts = hit.texts if (text.kind, text.start) in lines else (*hit.texts, text)
+            by_moment[hit.moment] = replace(hit, texts=texts, weak=False)
     orders = [([by_row[row].moment for row in found], weight) for found, weight in lists]
     if not query.only_texts:
         orders.insert(0, ([hit.moment for hit in hits], 1.0))

@@ -1,9 +1,10 @@
 """Full-text search in what is said and shown: BM25, phrases, forgiven typing errors, and times."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from lance.query import BooleanQuery, FullTextOperator, MatchQuery, Occur, Phras
 from trichord.search.calibration import evenly
 from trichord.search.collection import StoredCollection
 from trichord.search.gallery import Gallery
+from trichord.search.meanings import Meanings
 from trichord.search.query import Query
+from trichord.search.query_vectors import TextVectors
 from trichord.search.terms import placed_words, stems_of, words_of
 from trichord.search.text_table import MARKER, TextTable
 from trichord.speech.transcript import SpokenSegment
@@ -80,6 +83,9 @@ class LineMatch:
     found: FoundText
 
 
+Matches = list[tuple[Moment, FoundText]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Kind:
     """What is known of the lines of one kind: their languages, and their frequent stems."""
@@ -100,6 +106,8 @@ class TextIndex:
         self._files = files
         self._signatures = {file: one for one, copies in files.items() for file in copies}
         self._kinds = _kinds(table)
+        self._meanings: dict[TextKind, Meanings] = {}
+        self._loading = Lock()
 
     @classmethod
     def of(cls, collection: StoredCollection, gallery: Gallery) -> "TextIndex":
@@ -133,19 +141,41 @@ class TextIndex:
         known = self._kinds.get(kind)
         return known.languages if known else ()
 
-    def match(self, wanted: Wanted, kind: TextKind) -> list[tuple[Moment, FoundText]]:
+    def match(self, wanted: Wanted, kind: TextKind) -> Matches:
         """The moments in which the words are said, or shown, best first, each once, with the line.
 
         Args:
             wanted: The words.
             kind: Where they are looked for.
         """
+        return self._moments((one.signature, one.found) for one in self._lines(wanted, kind))
+
+    def similar(self, words: str, texts: TextVectors, kind: TextKind) -> Matches:
+        """The moments in which something of a similar meaning is said, or shown, best first, each once.
+
+        A line counts if its score is so high that the best of as many unrelated lines hardly reaches it.
+
+        Args:
+            words: What is looked for.
+            texts: Vectors of the collection's model.
+            kind: Where it is looked for.
+        """
+        if kind not in self._kinds:
+            return []
+        with self._loading:
+            if kind not in self._meanings:
+                self._meanings[kind] = Meanings.of(self.table, kind, texts)
+        meanings = self._meanings[kind]
+        return self._moments(meanings.similar(texts.of([words], "vision")[0]))
+
+    def _moments(self, lines: Iterable[tuple[str, FoundText]]) -> Matches:
+        """The moments of lines, in their order, each with its first line."""
         best: dict[int, FoundText] = {}
-        for match in self._lines(wanted, kind):
-            for file in self._files.get(match.signature, ()):
-                row = self._row(file, match.found)
+        for signature, found in lines:
+            for file in self._files.get(signature, ()):
+                row = self._row(file, found)
                 if row is not None:
-                    best.setdefault(row, match.found)
+                    best.setdefault(row, found)
         moments = self._gallery.moments_of(np.array([*best], np.int64))
         return list(zip(moments, best.values(), strict=True))
 
@@ -223,7 +253,7 @@ class TextIndex:
         rows = self._gallery.rows_of(file)
         if rows.start == rows.stop:
             return None
-        at = min((time for _, time in found.words), default=found.start)
+        at = found.at
         starts, ends = self._gallery.start[rows], self._gallery.end[rows]
         outside = np.maximum(starts - at, 0) + np.maximum(at - ends, 0)
         distance = np.abs((starts + ends) / 2 - at)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import lance
+import numpy as np
 import pyarrow as pa
 
 from trichord.search.terms import placed_words, stems_of
@@ -17,6 +18,9 @@ from trichord.speech.transcript import SpokenSegment, Word
 from trichord.storage import Storage
 from trichord.storage.lance_table import KEY, LanceTable, sql_in
 from trichord.types import TextKind
+from trichord.types.arrays import Float
+
+Vectors = Float[np.ndarray, "line dim"]
 
 NAME = "texts.lance"
 CONTEXT = 12
@@ -57,6 +61,9 @@ SCHEMA = pa.schema(
         pa.field("times", pa.list_(pa.float32())),
         pa.field("own", pa.int32()),
         pa.field("owned", pa.int32()),
+        # A vector of the line, and the fingerprint of the model that made it; null until that is asked for.
+        pa.field("meaning", pa.list_(pa.float16())),
+        pa.field("encoder", pa.string()),
         # Of the marker alone; `lines` is how many there are.
         pa.field("lines", pa.int32()),
         pa.field("status", pa.string()),
@@ -126,6 +133,39 @@ class TextTable(LanceTable):
             if table is not None:
                 table.optimize.compact_files()
                 table.optimize.optimize_indices()
+
+    def without_meaning(self, encoder: str) -> list[tuple[str, str]]:
+        """Id and text of the lines without a vector of a model, by its fingerprint."""
+        if not self.there:
+            return []
+        others = f"(encoder IS NULL OR NOT {sql_in('encoder', [encoder])})"
+        rows = self.rows(["id", "text"], filter=f"number > {MARKER} AND {others}")
+        return [(row["id"], row["text"]) for row in rows.to_pylist()]
+
+    def put_meaning(self, ids: Sequence[str], vectors: Vectors, encoder: str) -> None:
+        """Store the vectors of lines, in half precision: they choose lines, and are never shown."""
+        fields = [self.schema.field(name) for name in ("id", "meaning", "encoder")]
+        meanings = [*vectors.astype(np.float16)]
+        columns = [
+            pa.array(ids),
+            pa.array(meanings, fields[1].type),
+            pa.array([encoder] * len(ids)),
+        ]
+        rows = pa.Table.from_arrays(columns, schema=pa.schema(fields))
+        with self.commit() as table:
+            table.merge_insert("id").when_matched_update_all().execute(rows)
+
+    def meanings(self, kind: TextKind, encoder: str) -> tuple[list[dict[str, Any]], Vectors]:
+        """The lines of a kind that have a vector of a model, and the vectors.
+
+        A line has `signature`, `start`, `end` and `text`.
+        """
+        own = f"number > {MARKER} AND kind = '{kind}' AND {sql_in('encoder', [encoder])}"
+        rows = self.rows(["signature", "start", "end", "text", "meaning"], filter=own)
+        meanings = rows["meaning"].combine_chunks()
+        flat = meanings.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+        vectors = flat.reshape(len(rows), -1) if len(rows) else np.zeros((0, 1), np.float32)
+        return rows.drop_columns(["meaning"]).to_pylist(), vectors
 
     def keep(self, signatures: Iterable[str]) -> None:
         """Delete the words of all other files."""

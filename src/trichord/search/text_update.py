@@ -3,19 +3,27 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trichord.media.probe import USABLE
 from trichord.ocr.screen_text import ScreenTextReader
 from trichord.search.collection import StoredCollection, files_below
+from trichord.search.reading import batches
 from trichord.search.text_table import FileTexts, identity_text
 from trichord.speech.transcript import SpokenSegment, Word
 from trichord.speech.transcription import Transcriber
 from trichord.types import TextKind
 from trichord.types.files import exists
 
+if TYPE_CHECKING:
+    from trichord.models.embedder import Embedder
+
 Note = Callable[[float, float], None]
 """Called with the second that is reached, and the seconds of the file."""
+
+
+LINES_AT_ONCE = 4096
+"""Lines whose vectors are stored together: what an interruption can cost."""
 
 
 class TextSource(Protocol):
@@ -180,3 +188,23 @@ def update_texts(
         yield TextOutcome(file=path, status=texts.status, lines=len(texts.lines), remarks=remarks)
     if changed:
         table.compact()
+
+
+def update_meaning(collection: StoredCollection, load: "Callable[[], Embedder]") -> int:
+    """Store a vector of each line that has none of the collection's model. Returns how many were made.
+
+    Args:
+        collection: The collection.
+        load: Gives its model; called if there are such lines.
+
+    Raises:
+        UserError: The collection cannot be written to.
+    """
+    table, encoder = collection.texts, collection.description.fingerprint
+    lines = [(name, text) for name, text in table.without_meaning(encoder) if text.strip()]
+    for group in batches(lines, LINES_AT_ONCE):
+        vectors = load().embed_text([text for _, text in group], "vision")
+        table.put_meaning([name for name, _ in group], vectors, encoder)
+    if lines:
+        table.compact()
+    return len(lines)

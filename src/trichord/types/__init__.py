@@ -97,17 +97,22 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundText:
-    """Words of a query that are said, or shown on the screen, in a moment.
+    """A line that is said, or shown on the screen, in a moment, and fits a query.
 
-    `start` and `end` are the times in seconds into the file of the line that has them, `text` the line
-    itself, `words` those that were found, each with the second at which it begins.
+    `start` and `end` are its times in seconds into the file, `text` the line itself, `words` those of the
+    query that it has, each with the second at which it begins; none if it was found by its meaning.
     """
 
     kind: TextKind
     start: float
     end: float
     text: str
-    words: tuple[tuple[str, float], ...]
+    words: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def at(self) -> float:
+        """Where its first word begins, in seconds; where it begins, if it was found by its meaning."""
+        return min((time for _, time in self.words), default=self.start)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,8 +147,7 @@ class Hit:
     @property
     def start(self) -> float:
         """Where to start playing, in seconds: at the words that were found, or with the moment."""
-        times = (time for text in self.texts for _, time in text.words)
-        return min(times, default=self.moment.start)
+        return min((text.at for text in self.texts), default=self.moment.start)
 
     @property
     def end(self) -> float:
