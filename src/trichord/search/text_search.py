@@ -148,7 +148,7 @@ class TextIndex:
             wanted: The words.
             kind: Where they are looked for.
         """
-        return self._moments((one.signature, one.found) for one in self._lines(wanted, kind))
+        return self._moments((one.signature, one.found) for one in self.lines_with(wanted, kind))
 
     def similar(self, words: str, texts: TextVectors, kind: TextKind) -> Matches:
         """The moments in which something of a similar meaning is said, or shown, best first, each once.
@@ -201,7 +201,8 @@ class TextIndex:
         signature = self._signatures.get(file)
         return self.table.lines(signature, kind) if signature else ()
 
-    def _lines(self, wanted: Wanted, kind: TextKind) -> list[LineMatch]:
+    def lines_with(self, wanted: Wanted, kind: TextKind) -> list[LineMatch]:
+        """The lines that have the words, best first."""
         known = self._kinds.get(kind)
         if known is None or not wanted:
             return []
