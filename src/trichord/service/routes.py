@@ -119,6 +119,17 @@ async def file_moments(
     return await archive.file_moments(file, asked)
 
 
+@router.post(
+    "/api/files/{file}/open",
+    status_code=204,
+    tags=["browse"],
+    responses=refusals(404, 422, 501, 503),
+)
+async def open_folder(file: Id, archive: Served) -> None:
+    """Show a file in the file manager of the server's machine, if it was started with --open-folders."""
+    await archive.open_folder(file)
+
+
 @router.post("/api/search", tags=["search"], responses=refusals(404, 503, *BODY))
 async def search(body: SearchRequest, archive: Served) -> SearchResponse:
     """Find moments by texts, uploaded files and other moments, in any weighted combination."""
