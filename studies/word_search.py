@@ -51,6 +51,7 @@ class Words:
         self.encoder = WordLlamaEncoder()
 
     def embed_text(self, texts: Sequence[str], toward: str = "vision") -> np.ndarray:
+        """Unit vectors of texts."""
         vectors = self.encoder.trunk(self.encoder.prepare(list(texts))).detach().numpy()
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
@@ -87,9 +88,17 @@ def stored(lines: Sequence[str], model: Words, folder: Path) -> TextIndex:
     """Each line as what is said in a file of its own."""
     table = TextTable(Storage(folder))
     moments = [Moment(file=f"{i:05}", start=0.0, end=SECONDS) for i in range(len(lines))]
-    for moment, line in zip(moments, lines, strict=True):
-        said = SpokenSegment(start=0.0, end=SECONDS, text=line, language="en")
-        table.put(FileTexts(signature=moment.file, kind="speech", lines=(said,), status="read"))
+    table.put(
+        [
+            FileTexts(
+                signature=moment.file,
+                kind="speech",
+                lines=(SpokenSegment(start=0.0, end=SECONDS, text=line, language="en"),),
+                status="read",
+            )
+            for moment, line in zip(moments, lines, strict=True)
+        ]
+    )
     vectorless = table.without_meaning(model.fingerprint)
     vectors = model.embed_text([text for _, text in vectorless]).astype(np.float32)
     table.put_meaning([name for name, _ in vectorless], vectors, model.fingerprint)

@@ -67,7 +67,7 @@ def test_every_command_explains_itself(name, capsys):
         ("search a b --k", "search: --k: a value is missing: give a whole number."),
         ("search a b --k 1.5", "search: --k 1.5: give a whole number."),
         ("search a b --k=", "search: --k: give a whole number."),
-        ("search a b --has-audio maybe", "--has-audio maybe: choose one of None, True, False."),
+        ("search a b --has-audio maybe", "--has-audio maybe: choose one of True, False."),
         ("search a b --since yesterday", "--since yesterday: give YYYY-MM-DD"),
         ("search a b --group=3", "--group=3: it takes no value: give --group alone."),
         ("evaluate a", "evaluate: MANIFEST is missing: 'trichord evaluate --help'"),

@@ -33,7 +33,7 @@ def put(collection):
         texts = FileTexts(
             signature=version.signature, kind=kind, lines=tuple(lines), status="made", **options
         )
-        collection.texts.put(texts)
+        collection.texts.put([texts])
         return version.file
 
     return put

@@ -187,7 +187,8 @@ def _kind(argument: Any) -> str:
 
 
 KINDS = {
-    "{None}|": "", "FLOAT": "a number", "INT": "a whole number", "STR": "a text", "PATH": "a path",
+    "{None}|": "", "{None,": "{",
+    "FLOAT": "a number", "INT": "a whole number", "STR": "a text", "PATH": "a path",
 }  # fmt: skip
 """What the parser writes for types, in words; an option is left out rather than given None."""
 

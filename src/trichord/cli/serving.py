@@ -56,6 +56,9 @@ class Serve:
     show_paths: bool = False
     """Show the full paths of files, so that the page can copy them; otherwise clients see paths below
     --root, or below the common folder of all files."""
+    open_folders: bool = False
+    """Let the page open the folder of a file in this machine's file manager. Only where the service listens
+    to this machine alone, without --name and --allow-origin."""
     backend: Annotated[str | None, Checked(require_backend)] = None
     """What finds candidates in a large archive: faiss-scan, or one of a package or --plugin."""
     workers: Workers = 2
@@ -81,6 +84,7 @@ def serve(arguments: list[str]) -> None:
         names=options.name,
         origins=options.allow_origin,
         show_paths=options.show_paths,
+        open_folders=options.open_folders,
         settings=settings_for_backend(options.backend),
         workers=options.workers,
         ready=lambda address: out.print(f"{address} (Ctrl-C ends it)", markup=False),

@@ -7,7 +7,7 @@ or copied keeps its words, and a library that is embedded again keeps them too.
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import lance
 import numpy as np
@@ -23,6 +23,7 @@ from trichord.types.arrays import Float
 Vectors = Float[np.ndarray, "line dim"]
 
 NAME = "texts.lance"
+KINDS: tuple[TextKind, ...] = get_args(TextKind)
 CONTEXT = 12
 """Words of the lines before and after a line that are indexed with it: a phrase may go on in the next."""
 ADJOINING = 3.0
@@ -111,10 +112,16 @@ class TextTable(LanceTable):
         """Whether anything was stored."""
         return NAME in self.storage.names()
 
-    def put(self, texts: FileTexts) -> None:
-        """Replace what is said, or shown, in a file, in one transaction."""
-        rows = _rows(texts)
-        stale = f"{sql_in('signature', [texts.signature])} AND kind = '{texts.kind}'"
+    def put(self, several: Sequence[FileTexts]) -> None:
+        """Replace what is said, or shown, in files, in one transaction."""
+        if not several:
+            return
+        rows = pa.concat_tables([_rows(texts) for texts in several])
+        stale = " OR ".join(
+            f"(kind = '{kind}' AND {sql_in('signature', signatures)})"
+            for kind in KINDS
+            if (signatures := [one.signature for one in several if one.kind == kind])
+        )
         with self.commit() as table:
             if table is None:
                 options = self.storage.options

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trichord.media.probe import USABLE
 from trichord.ocr.screen_text import ScreenTextReader
 from trichord.search.collection import StoredCollection, files_below
 from trichord.search.reading import batches
-from trichord.search.text_table import FileTexts, identity_text
+from trichord.search.text_table import FileTexts, TextTable, identity_text
 from trichord.speech.transcript import SpokenSegment, Word
 from trichord.speech.transcription import Transcriber
 from trichord.types import TextKind
@@ -22,6 +23,10 @@ Note = Callable[[float, float], None]
 """Called with the second that is reached, and the seconds of the file."""
 
 
+FILES_A_COMMIT = 64
+SECONDS_A_COMMIT = 20.0
+"""Files are stored together, for each commit takes some tenths of a second. An interruption costs no more:
+a long file keeps its own progress."""
 LINES_AT_ONCE = 4096
 """Lines whose vectors are stored together: what an interruption can cost."""
 
@@ -164,30 +169,41 @@ def update_texts(
         one["signature"]: one["made"] for one in table.markers() if one["kind"] == source.kind
     }
     partials = collection.storage.cache / "texts"
+    partials.mkdir(parents=True, exist_ok=True)
     seen: set[str] = set()
-    changed = False
+    waiting: list[tuple[FileTexts, TextOutcome]] = []
+    stored_at, changed = monotonic(), False
     for path in sorted({file for place in places for file in files_below(known, place)}):
         file, signature = known[path], known[path].version.signature
-        if not signature or signature in seen or not exists(path):
+        usable = any(status in USABLE for status in file.statuses)
+        if not signature or signature in seen or not usable or not exists(path):
             continue
         seen.add(signature)
-        if not any(status in USABLE for status in file.statuses):
-            continue
         if stored.get(signature) == source.made(Path(path), signature):
             yield TextOutcome(file=path, status="unchanged")
             continue
-        partials.mkdir(parents=True, exist_ok=True)
         texts, remarks = source.read(
             Path(path),
             signature,
             partials / f"{source.kind}-{signature}.json",
             lambda at, of, path=path: note(path, at, of),
         )
-        table.put(texts)
-        changed = True
-        yield TextOutcome(file=path, status=texts.status, lines=len(texts.lines), remarks=remarks)
-    if changed:
+        count = len(texts.lines)
+        outcome = TextOutcome(file=path, status=texts.status, lines=count, remarks=remarks)
+        waiting.append((texts, outcome))
+        if len(waiting) >= FILES_A_COMMIT or monotonic() - stored_at >= SECONDS_A_COMMIT:
+            yield from _stored(table, waiting)
+            waiting, stored_at, changed = [], monotonic(), True
+    yield from _stored(table, waiting)
+    if changed or waiting:
         table.compact()
+
+
+def _stored(
+    table: TextTable, waiting: Sequence[tuple[FileTexts, TextOutcome]]
+) -> Iterator[TextOutcome]:
+    table.put([texts for texts, _ in waiting])
+    yield from (outcome for _, outcome in waiting)
 
 
 def update_meaning(collection: StoredCollection, load: "Callable[[], Embedder]") -> int:

@@ -64,7 +64,14 @@ def create(
         redirect_slashes=False,
         lifespan=_lifespan,
     )
-    app.state.archive = archive = Archive(engine, roots, allowance, counters, show_paths=show_paths)
+    app.state.archive = archive = Archive(
+        engine,
+        roots,
+        allowance,
+        counters,
+        show_paths=show_paths,
+        open_folders=access.open_folders,
+    )
     app.state.redact = archive.redact
     answer_errors(app, router.routes)
     app.include_router(router)

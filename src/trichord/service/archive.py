@@ -19,8 +19,10 @@ from trichord.service.allowance import Allowance
 from trichord.service.batching import Batcher, Lane
 from trichord.service.browsing import list_files, list_moments
 from trichord.service.catalogue import Catalogue, numbers
-from trichord.service.errors import redact_paths
+from trichord.service.errors import RefusedError, redact_paths
+from trichord.service.file_manager import show
 from trichord.service.jobs import Jobs
+from trichord.service.media import within
 from trichord.service.metrics import Metrics
 from trichord.service.parsing import ParsedQuery, parse_query
 from trichord.service.schemas import (
@@ -66,8 +68,10 @@ class Archive:
         metrics: Metrics,
         *,
         show_paths: bool = False,
+        open_folders: bool = False,
     ) -> None:
         self.engine = engine
+        self.open_folders = open_folders
         self.show_paths = show_paths
         self.version = 0
         self.roots = tuple(root.resolve() for root in roots)
@@ -178,7 +182,11 @@ class Archive:
             description = await self.asides.run(describe, self.engine, catalogue)
             self._description = catalogue, description
         return self._description[1].model_copy(
-            update={"upload_bytes": self.allowance.upload_bytes, "add": bool(self.roots)}
+            update={
+                "upload_bytes": self.allowance.upload_bytes,
+                "add": bool(self.roots),
+                "open_folders": self.open_folders,
+            }
         )
 
     def status(self) -> StatusResponse:
@@ -198,6 +206,19 @@ class Archive:
     async def file_moments(self, name: str, request: MomentsRequest) -> FileMomentsResponse:
         """A file with its moments; raises `RefusedError` (404) if there is no such file."""
         return await asyncio.to_thread(list_moments, self.catalogue, name, request, self.show_paths)
+
+    async def open_folder(self, name: str) -> None:
+        """Show a file in the file manager of this machine.
+
+        Raises:
+            RefusedError: 404: the service was not started for it, or there is no such file; 501: there is
+                no file manager; 503: too many wait.
+        """
+        if not self.open_folders:
+            raise RefusedError(404, "No folders are opened: start the service with --open-folders.")
+        file = self.catalogue.file(name)
+        real = await asyncio.to_thread(within, file, self.roots)
+        await self.asides.run(show, real)
 
     async def texts(self, name: str) -> TextsResponse:
         """What is said and shown in a file; raises `RefusedError` (404) if there is no such file."""

@@ -121,6 +121,17 @@ async def file_moments(
     return await archive.file_moments(file, asked)
 
 
+@router.post(
+    "/api/files/{file}/open",
+    status_code=204,
+    tags=["browse"],
+    responses=refusals(404, 422, 501, 503),
+)
+async def open_folder(file: Id, archive: Served) -> None:
+    """Show a file in the file manager of the server's machine, if it was started with --open-folders."""
+    await archive.open_folder(file)
+
+
 @router.get("/api/files/{file}/texts", tags=["browse"], responses=refusals(404, 422, 503))
 async def texts(file: Id, archive: Served) -> TextsResponse:
     """What is said in a file, and what is shown on its screen."""

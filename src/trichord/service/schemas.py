@@ -459,6 +459,7 @@ class CollectionResponse(BaseModel):
     model: str
     upload_bytes: int = 0
     add: bool = False
+    open_folders: bool = False
 
 
 class JobStarted(BaseModel):

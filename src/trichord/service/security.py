@@ -63,14 +63,27 @@ class Access:
         token: The token of every request; None: no token, only for loopback.
         names: Further host names of requests, such as that of a proxy or the machine.
         origins: Other sites whose pages may ask and read, such as https://example.org.
+        open_folders: Whether the page may have this machine open the folder of a file.
     """
 
     host: str = "127.0.0.1"
     token: str | None = None
     names: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    open_folders: bool = False
 
     def __post_init__(self) -> None:
+        if self.open_folders and not is_loopback(self.host):
+            raise UserError(
+                f"--open-folders opens windows on this machine, and --host {self.host} can be reached by "
+                "others: leave one of them out."
+            )
+        if self.open_folders and (self.names or self.origins):
+            other = "--name" if self.names else "--allow-origin"
+            raise UserError(
+                f"--open-folders is for this machine's own browser, and {other} for others: leave one of "
+                "them out."
+            )
         if bad := [origin for origin in self.origins if not re.fullmatch(ORIGIN, origin)]:
             raise UserError(
                 f"--allow-origin {bad[0]}: give the scheme and host of a site, in lower case and without "

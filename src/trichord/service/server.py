@@ -29,7 +29,8 @@ class Listening(TypedDict, total=False):
 
     `host` is the address (127.0.0.1); other than loopback it needs a `token`, which every request must then
     have. `port` is 8000; 0 is any free one. `names` are further host names of requests. Pages of the sites
-    `origins` may ask and read too. With `show_paths` clients see the full paths of files.
+    `origins` may ask and read too. With `show_paths` clients see the full paths of files. With
+    `open_folders` the page may have this machine open the folder of a file.
     """
 
     host: str
@@ -38,6 +39,7 @@ class Listening(TypedDict, total=False):
     names: Sequence[str]
     origins: Sequence[str]
     show_paths: bool
+    open_folders: bool
 
 
 def serve(
@@ -62,8 +64,9 @@ def serve(
         where_to_listen: See `Listening`.
 
     Raises:
-        UserError: The address is open to others and there is no token, or it is in use; a root is not
-            a folder; there is no such collection; or the extra `serve` is not installed.
+        UserError: The address is open to others and there is no token, or folders are to be opened; it is
+            in use; a root is not a folder; there is no such collection; or the extra `serve` is not
+            installed.
     """
     _require_extra()
     from trichord.media.decoder import Decoder
@@ -76,7 +79,8 @@ def serve(
     host, port = where_to_listen.get("host", "127.0.0.1"), where_to_listen.get("port", 8000)
     names, origins = (tuple(where_to_listen.get(name, ())) for name in ("names", "origins"))
     token, show_paths = where_to_listen.get("token"), where_to_listen.get("show_paths", False)
-    access = Access(host=host, token=token, names=names, origins=origins)
+    opens = where_to_listen.get("open_folders", False)
+    access = Access(host=host, token=token, names=names, origins=origins, open_folders=opens)
     folders = [_folder(root) for root in roots]
     collection = StoredCollection.open(where)
     with _listening(host, port) as listening:

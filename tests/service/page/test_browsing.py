@@ -5,6 +5,8 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from trichord.service.security import Access
+
 from .visiting import CHANGED, FILMS, FOUND, query_of, serving, settled, shown, shows
 
 NEWEST = [
@@ -185,6 +187,22 @@ def test_without_full_paths_the_shown_one_is_copied(visit):
     page.click(".copy")
     page.wait_for_selector("text=Copied")
     assert page.evaluate("navigator.clipboard.readText()") == "night/short.mp4"
+
+
+def test_a_folder_is_opened_only_where_the_service_says_so(visit, app_of, films, monkeypatch):
+    shown = []
+    monkeypatch.setattr("trichord.service.archive.show", shown.append)
+    page = visit("/?q=bell&path=night/short.mp4")
+    page.locator(".card .open").first.click()
+    page.wait_for_selector(".copy")
+    assert page.locator("text=Open in folder").count() == 0
+    with serving(app_of(access=Access(open_folders=True))) as at:
+        page = visit("/?q=bell&path=night/short.mp4", at=at)
+        page.locator(".card .open").first.click()
+        page.click("text=Open in folder")
+        page.wait_for_selector("text=Opened")
+        page.context.close()
+    assert shown == [films / "night" / "short.mp4"]
 
 
 def test_an_empty_search_says_what_can_be_asked(visit):

@@ -13,10 +13,16 @@ let shown = null;
 let player = null;
 let course = null;
 let asking = null;
+let opensFolders = false;
 
 onSound((on) => {
   if (player) player.muted = !on;
 });
+
+/** Show the buttons that the service allows. */
+export function fit(collection) {
+  opensFolders = collection.open_folders === true;
+}
 
 /** The open hit or file, if there is one. */
 export const open = () => (dialog.open ? shown : null);
@@ -155,6 +161,7 @@ function describe(file) {
     make("dl", {}, ...rows.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)))),
     make("div", { class: "fact-buttons" },
       make("button", { type: "button", class: "quiet copy", on: { click: (event) => copy(event.currentTarget, file.path ?? file.name) } }, "Copy path"),
+      opensFolders && file.size !== null && make("button", { type: "button", class: "quiet", on: { click: (event) => openFolder(event.currentTarget, file) } }, "Open in folder"),
       make("a", { class: "quiet", href: `${file.media}#t=${shown.start}`, target: "_blank", rel: "noopener" }, icon("link"), "Open in a new tab")));
 }
 
@@ -163,6 +170,13 @@ async function copy(button, text) {
   button.textContent = done ? "Copied" : "Not allowed here";
   byId("indexing-voice").textContent = button.textContent;
   setTimeout(() => (button.textContent = "Copy path"), 2000);
+}
+
+/** Show the file in the file manager of the service's machine, which is this one. */
+async function openFolder(button, file) {
+  const said = await server.openFolder(file.file).then(() => "Opened", (refusal) => refusal.message);
+  byId("indexing-voice").textContent = button.textContent = said;
+  setTimeout(() => (button.textContent = "Open in folder"), 4000);
 }
 
 /** Where the page has no secure address, browsers have only the old way. */

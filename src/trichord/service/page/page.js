@@ -112,6 +112,7 @@ async function boot() {
   byId("collection-name").textContent = collection.name;
   showSize(collection);
   tools.fit(collection);
+  detail.fit(collection);
   asking.allow(collection.upload_bytes);
   tools.show(search);
   progress.watch(grown);
