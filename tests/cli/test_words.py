@@ -96,7 +96,7 @@ def test_only_what_changed_is_read_again(index, search, media):
     shutil.copytree(media.with_name("moved"), media)
     (media / "film.en.srt").write_text(SRT.replace("left", "right"))
     assert index("--transcribe", "--transcriber", "none")[0] == [
-        "Transcripts: 1 read from subtitles, 1 unchanged."
+        "Transcripts: 1 unchanged, 1 read from subtitles."
     ]
     assert json.loads(search('"turn right"', "--json").out)
     assert json.loads(search('"turn left"', "--json").out) == []
