@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -238,3 +239,13 @@ def test_meaning_is_no_source_of_a_phrase(put, collection, tiny_model, decoder):
     [hit] = [hit for hit in engine.search(Query.of("a slow green boat"), k=20) if hit.texts]
     assert len(hit.texts) == 1  # found by words and by meaning, shown once
     assert engine.search(Query.of('"slow green boats"'), k=20) == []
+
+
+def test_what_is_removed_is_gone_from_disk_too(put, collection, archive):
+    put("red.mp4", [line(0.0, 1.0, "a secretword nobody may keep")])
+    collection.texts.compact()
+    collection.remove([archive / "red.mp4"])
+    collection.texts.compact(kept=timedelta(0))
+    files = [path for path in (collection.path / "texts.lance").rglob("*") if path.is_file()]
+    assert files
+    assert not any(b"secretword" in path.read_bytes() for path in files)

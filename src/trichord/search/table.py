@@ -29,7 +29,7 @@ from trichord.search.entries import (
 from trichord.search.gallery import NEAR, SPAN, Gallery, Vectors, gather
 from trichord.search.roots import Roots, UnknownRootError
 from trichord.storage import Storage
-from trichord.storage.lance_table import LanceTable, require_index, sql_in
+from trichord.storage.lance_table import KEPT_FOR, LanceTable, require_index, sql_in
 from trichord.types import Moment, UserError
 
 __all__ = [
@@ -44,8 +44,6 @@ FILES_AT_ONCE = 500
 """Files named in one filter."""
 INDEXED_FROM = 50_000
 """Rows from which on the file column has an index."""
-KEPT_FOR = timedelta(minutes=10)
-"""Replaced rows stay on disk for so long, for processes that still read them."""
 COLUMNS = (*SPAN, "vision", "audio", "checksum")
 """Columns that a gallery is made of."""
 SEED = 0
@@ -166,10 +164,7 @@ class MomentTable(LanceTable):
                 require_index(table, "file", "BTREE")
             if table.describe_indices():
                 table.optimize.optimize_indices()
-            # In a folder nobody else writes now: files without a version are left by killed processes.
-            # In a bucket the lock may have been lost: there such files stay for a week.
-            locked = self.storage.local is not None
-            table.cleanup_old_versions(older_than=kept, delete_unverified=locked)
+            self.delete_old_versions(table, kept)
 
     def files(self, paths: Sequence[str] | None = None) -> dict[str, KnownFile]:
         """The files of the table by path, in order of path; all, or those at `paths`."""

@@ -7,6 +7,7 @@ or copied keeps its words, and a library that is embedded again keeps them too.
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, get_args
 
 import lance
@@ -16,7 +17,7 @@ import pyarrow as pa
 from trichord.search.terms import placed_words, stems_of
 from trichord.speech.transcript import SpokenSegment, Word
 from trichord.storage import Storage
-from trichord.storage.lance_table import KEY, LanceTable, sql_in
+from trichord.storage.lance_table import KEPT_FOR, KEY, LanceTable, sql_in
 from trichord.types import TextKind
 from trichord.types.arrays import Float
 
@@ -134,12 +135,13 @@ class TextTable(LanceTable):
             if len(self.latest.get_fragments()) >= FRAGMENTS:
                 self.latest.optimize.compact_files()
 
-    def compact(self) -> None:
-        """Join small files, and index what is new."""
+    def compact(self, kept: timedelta = KEPT_FOR) -> None:
+        """Join small files, index what is new, and delete from disk what was replaced a while ago."""
         with self.commit() as table:
             if table is not None:
-                table.optimize.compact_files()
+                table.optimize.compact_files(materialize_deletions_threshold=0.0)
                 table.optimize.optimize_indices()
+                self.delete_old_versions(table, kept)
 
     def without_meaning(self, encoder: str) -> list[tuple[str, str]]:
         """Id and text of the lines without a vector of a model, by its fingerprint."""
@@ -183,6 +185,8 @@ class TextTable(LanceTable):
         for i in range(0, len(gone), NAMED_AT_ONCE):
             with self.commit() as table:
                 table.delete(sql_in("signature", gone[i : i + NAMED_AT_ONCE]))
+        if gone:
+            self.compact()
 
     def markers(self) -> list[dict[str, Any]]:
         """How each file was read: the columns of markers, and `signature`, `kind` and `language`."""

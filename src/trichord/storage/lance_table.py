@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import lance
@@ -14,6 +15,8 @@ FULL = ("No space left", "os error 28", "StorageFull", "Disk quota")
 """Texts in Lance's errors that mean a full disk."""
 FINGERPRINT_KEY = b"trichord.fingerprint"
 """Key in a table's schema for the fingerprint of the model of its vectors."""
+KEPT_FOR = timedelta(minutes=10)
+"""Replaced rows stay on disk for so long, for processes that still read them."""
 KEY = {"lance-schema:unenforced-primary-key": "true"}
 """Metadata of the key column: of two concurrent commits with the same row, the later one replaces it.
 Lance checks this only if the column has no index."""
@@ -111,6 +114,13 @@ class LanceTable:
                 f"{self.uri} cannot be read or written ({why[:200]}): try again; if it stays so, it is "
                 f"damaged: {self._remedy}."
             ) from error
+
+    def delete_old_versions(self, table: Any, kept: timedelta = KEPT_FOR) -> None:
+        """Delete rows from disk that were replaced or deleted a while ago; call it under the lock."""
+        # In a folder nobody else writes now: files without a version are left by killed processes.
+        # In a bucket the lock may have been lost: there such files stay for a week.
+        locked = self.storage.local is not None
+        table.cleanup_old_versions(older_than=kept, delete_unverified=locked)
 
     def rows(self, columns: Sequence[str], **options: Any) -> Any:
         """Rows as an Arrow table; options as `scan` takes them."""
