@@ -2,6 +2,7 @@ import logging
 import shutil
 import socket
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +163,12 @@ def test_models_that_are_not_in_the_package_are_named(monkeypatch, tmp_path):
         made()
 
 
-def test_without_the_package_the_extra_is_named(monkeypatch):
-    monkeypatch.setattr("trichord.types.extras.find_spec", lambda name: None)
-    with pytest.raises(NotInstalledError, match=r"rapidocr.*'trichord\[ocr\]'"):
+@pytest.mark.parametrize("package", ["rapidocr", "onnxruntime"])
+def test_without_a_package_the_extra_is_named(monkeypatch, package):
+    def find(name):
+        return None if name == package else find_spec(name)
+
+    monkeypatch.setattr("trichord.types.extras.find_spec", find)
+    monkeypatch.setattr(module, "find_spec", find)
+    with pytest.raises(NotInstalledError, match=rf"{package}.*'trichord\[ocr\]'"):
         made()
