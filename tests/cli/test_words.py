@@ -142,6 +142,7 @@ def test_text_on_screens_is_stored_and_found(index, search, media):
         (["--ocr-every", "2"], "--ocr-every goes with --ocr"),
         (["--transcribe", "--transcriber", "nobody"], "--transcriber"),
         (["--ocr", "--ocr-reader", "nobody"], "--ocr-reader"),
+        (["--ocr", "--ocr-language", "ru"], "--ocr-language ru"),
         (["--transcribe", "--transcriber", "none", "--ignore-subtitles"], "subtitles alone"),
         (["--transcribe", "--language", "de"], "pocketsphinx knows en"),
     ],

@@ -3,6 +3,7 @@ import json
 import math
 import wave
 from dataclasses import replace
+from pathlib import Path
 
 import av
 import numpy as np
@@ -11,7 +12,15 @@ from PIL import Image
 from rich.console import Console
 
 from trichord.corpora.diagnosis import tables
-from trichord.corpora.doctor import Cost, examine, examine_path
+from trichord.corpora.doctor import (
+    MACHINE,
+    READ,
+    READ_PICTURE,
+    TRANSCRIBED,
+    Cost,
+    examine,
+    examine_path,
+)
 from trichord.corpora.manifest import write_manifest
 from trichord.media.decoder import Decoder
 from trichord.media.plan import FramePlan
@@ -253,3 +262,39 @@ def test_the_real_clips_can_all_be_read(shared, decoder):
     assert (found.statuses, found.clips, found.copies) == ({"ok": 30}, 30, ())
     assert [(c.kind, c.clips, c.captions) for c in found.coverage] == [("audio_visual", 30, 30)]
     assert 30 * 3 < found.hours * 3600 < 30 * 12.1
+
+
+def test_the_cost_of_options_is_that_of_whole_files(media, clip, decoder):
+    found = examine_path(media, decoder).options
+    assert [(one.option, one.media) for one in found] == [
+        ("--transcribe", "0.8 minutes of sound"),  # two tones of 25 s; silence has none
+        ("--ocr", "0.1 minutes of video, 1 pictures"),
+    ]
+    speech, text = (one.seconds for one in found)
+    assert speech == pytest.approx(50 / 60 * TRANSCRIBED, rel=0.01)
+    assert text == pytest.approx(6 / 60 * READ + READ_PICTURE, rel=0.01)
+    twice = examine([clip("video.mp4", "a", end=3.0), clip("video.mp4", "b", start=3.0)], decoder)
+    assert twice.options[1].seconds == pytest.approx(6 / 60 * READ, rel=0.01)
+
+
+def test_the_cost_of_options_is_printed_with_engine_and_machine(media, decoder):
+    lines = printed(examine_path(media, decoder)).splitlines()
+    [speech] = [line for line in lines if "with --transcribe" in line]
+    [text] = [line for line in lines if "with --ocr" in line]
+    assert "about 15 s of processor time with pocketsphinx on one core" in speech
+    assert "about 2 s of processor time with rapidocr on one core" in text
+
+
+def test_the_cost_of_options_is_what_studies_measured():
+    results = Path(__file__).parents[2] / "studies" / "results"
+    speech = json.loads((results / "transcripts.json").read_text())
+    free = speech["word errors"]["free"]
+    assert pytest.approx(free["processor seconds a minute"], rel=0.1) == TRANSCRIBED
+    text = json.loads((results / "screen_text.json").read_text())
+    spent = text["films"]["moving"]["processor seconds a minute"]["both"]
+    assert pytest.approx(spent, rel=0.1) == READ
+    picture = text["character errors"]["processor seconds a frame"]
+    assert pytest.approx(picture, rel=0.15) == READ_PICTURE
+    assert {one["measured on"]["machine"].split(",")[0] for one in (speech, text)} == {
+        MACHINE.removeprefix("one core of an ")
+    }

@@ -44,7 +44,7 @@ def test_a_line_that_comes_back_is_another_span():
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("Part 1", "Part 2"),
+        ("Chapter number 1", "Chapter number 2"),
         ("Score 2:1", "Score 3:1"),
         ("No", "So"),
         ("Anna", "Anne"),
@@ -60,8 +60,9 @@ def test_spaces_case_and_punctuation_make_no_other_line():
     assert spans([line("...")], [line("!!!")]) == [(0, 1, "..."), (1, 2, "!!!")]
 
 
-def test_a_similar_line_in_another_place_is_another_line():
-    elsewhere = Box(0.1, 0.1, 0.5, 0.2)
+@pytest.mark.parametrize("top", [0.1, 0.87])
+def test_a_similar_line_in_another_place_is_another_line(top):
+    elsewhere = Box(0.1, top, 0.5, top + 0.1)
     assert len(spans([line("the evening news")], [line("the evening new", 0.9, elsewhere)])) == 2
 
 

@@ -55,7 +55,11 @@ class WordOptions:
     ocr_reader: Annotated[str, Checked(lambda name: TEXT_READERS.find(name, "--ocr-reader"))] = (
         "rapidocr"
     )
-    """rapidocr (Latin letters and Chinese), or one of a package."""
+    """rapidocr, or one of a package."""
+    ocr_language: tuple[Annotated[str, Spelling("[a-z]{2,3}", "a code such as en")], ...] = ()
+    """What is written, such as en or zh; any language that the reader knows if not given."""
+    ocr_model: Annotated[Path | None, InputFile()] = None
+    """A file with other weights for the reader."""
 
     @property
     def asked(self) -> bool:
@@ -114,7 +118,8 @@ class WordOptions:
             from trichord.ocr.text_reader import TextReaderOptions
             from trichord.search.text_update import ScreenSource
 
-            reader = TEXT_READERS.find(self.ocr_reader)(TextReaderOptions())
+            wanted = TextReaderOptions(languages=self.ocr_language, model=self.ocr_model)
+            reader = TEXT_READERS.find(self.ocr_reader)(wanted)
             made.append(ScreenSource(ScreenTextReader(decoder, reader, self.ocr_every)))
         return made
 

@@ -36,7 +36,7 @@ class Cost:
 
 TRANSCRIBED = 18.5
 """Seconds of processor time a minute of speech, by pocketsphinx: `studies/transcripts.py`."""
-READ, READ_PICTURE = 12.0, 0.3
+READ, READ_PICTURE = 13.0, 0.3
 """Seconds of processor time for the text on the screen by rapidocr, a minute of video in which every frame
 that is looked at has changed, and a picture: `studies/screen_text.py`."""
 MACHINE = "one core of an AMD EPYC"

@@ -14,7 +14,7 @@ from trichord.ocr.text_reader import Box, TextLine, TextReaderOptions, require_l
 from trichord.types import UserError, first_line
 from trichord.types.arrays import UInt8
 from trichord.types.cores import compute_threads
-from trichord.types.extras import require_package
+from trichord.types.extras import NotInstalledError, require_package
 
 LANGUAGES = (
     "af az bs ca cs cy da de en es et eu fi fr ga gl hr hu id is it ja ku la lb lt lv mi ms mt nl no oc "
@@ -40,6 +40,10 @@ class RapidOcrReader:
             UserError: The extra `ocr` is not installed, the model cannot be used, or a language is unknown.
         """
         require_package("rapidocr")
+        if find_spec("onnxruntime") is None:
+            raise NotInstalledError(
+                "Reading text in pictures needs onnxruntime: pip install 'trichord[ocr]'."
+            )
         self.fingerprint = f"rapidocr {version('rapidocr')} PP-OCRv6 small"
         self.languages = () if options.model else tuple(LANGUAGES.split())
         require_languages(self, options.languages)
