@@ -1,7 +1,7 @@
 """Full-text search in what is said and shown: BM25, phrases, forgiven typing errors, and times."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from threading import Lock
@@ -102,6 +102,8 @@ class TextIndex:
     ) -> None:
         self.table = table
         self.version = version
+        # Opened once: opening takes longer than a query, and a search makes several.
+        self._opened = table.latest if version else None
         self._gallery = gallery
         self._files = files
         self._signatures = {file: one for one, copies in files.items() for file in copies}
@@ -217,10 +219,11 @@ class TextIndex:
         self, wanted: Wanted, kind: TextKind, language: str, frequent: frozenset[str]
     ) -> Iterator[LineMatch]:
         words = stems_of(wanted.words, language)
-        needed = words if wanted.loose else [one for one in words if one not in frequent] or words
+        needed = [one for one in words if one not in frequent] or words
         phrases = [stems_of(phrase, language) for phrase in wanted.phrases]
         where = f"kind = '{kind}' AND {sql_in('language', [language])}"
-        rows = self._search(_query(phrases, needed, {}, wanted.loose), where)
+        misspelt: dict[str, int] = {}
+        rows = self._search(_query(phrases, needed, misspelt, wanted.loose), where)
         if not rows and needed:
             # Nothing has all of them: words that occur nowhere may be misspelt.
             letters = {stem: len(word) for stem, word in zip(words, wanted.words, strict=True)}
@@ -232,14 +235,15 @@ class TextIndex:
             if misspelt:
                 rows = self._search(_query(phrases, needed, misspelt, wanted.loose), where)
         for row in rows:
-            if found := _found(row, wanted.phrases, needed, kind):
+            if found := _found(row, wanted.phrases, needed, kind, misspelt.keys()):
                 yield LineMatch(row["signature"], row["_score"], found)
 
     def _occurs(self, term: str, where: str) -> bool:
         return bool(self._search(MatchQuery(term, "terms"), where, 1))
 
     def _search(self, query: Any, where: str, most: int = MOST) -> list[dict[str, Any]]:
-        rows = self.table.rows(
+        batches = self.table.scan(
+            self._opened,
             _COLUMNS,
             full_text_query=query,
             filter=where,
@@ -247,7 +251,7 @@ class TextIndex:
             limit=most,
             disable_scoring_autoprojection=True,
         )
-        return rows.to_pylist()
+        return [row for batch in batches for row in batch.to_pylist()]
 
     def _row(self, file: str, found: FoundText) -> int | None:
         """The moment of a file that the words are nearest to the middle of; None if it has no moments."""
@@ -327,7 +331,11 @@ def _phrase(stems: Sequence[str]) -> Any:
 
 
 def _found(
-    row: dict[str, Any], phrases: Sequence[Sequence[str]], words: Sequence[str], kind: TextKind
+    row: dict[str, Any],
+    phrases: Sequence[Sequence[str]],
+    words: Sequence[str],
+    kind: TextKind,
+    misspelt: Collection[str],
 ) -> FoundText | None:
     """Where the words are in a line; None if they are in the lines around it, or a phrase is not exact."""
     terms, plain = row["terms"].split(), row["plain"].split()
@@ -339,11 +347,9 @@ def _found(
         if not spans:
             return None
         places |= {place for one in spans if one.start in own for place in one}
-    wanted = {
-        near
-        for word in words
-        for near in ([word] if word in terms else get_close_matches(word, terms, 3, ALIKE))
-    }
+    wanted = {*words}
+    for word in misspelt:
+        wanted.update(get_close_matches(word, terms, 3, ALIKE))
     places |= {i for i in own if terms[i] in wanted}
     if not places:
         return None
