@@ -419,10 +419,11 @@ class SearchEngine:
         for kind, weight in weights.items():
             if weight == 0 or kind not in self.texts.kinds:
                 continue
-            wanted = Wanted.of(query, loose=weight is not None)
+            loose = weight is not None
+            wanted = Wanted.of(query, loose=loose)
             lists = [self.texts.match(wanted, kind)]
             if not query.phrases:  # which are exact
-                lists.append(self.texts.similar(query.words, self.reader.texts, kind))
+                lists.append(self.texts.similar(query.words, self.reader.texts, kind, loose=loose))
             for lines in lists:
                 found = _rows_of(lines, query, snapshot, allowed)
                 matches.append(TextMatches(1.0 if weight is None else weight, found))

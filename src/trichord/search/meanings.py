@@ -13,6 +13,8 @@ from trichord.search.query_vectors import TextVectors
 from trichord.search.text_table import TextTable, Vectors
 from trichord.types import FoundText, TextKind
 
+MOST = 1000
+"""Lines that count at most."""
 UNLIKELY = 0.05
 """A line counts if the best of as many unrelated ones scores as high with at most this probability."""
 
@@ -48,15 +50,20 @@ class Meanings:
             lines, vectors, scale, BestScores.of(scale.standardise(cosines, present), present)
         )
 
-    def similar(self, query: Vector) -> Iterator[tuple[str, FoundText]]:
-        """Signature of the file, and line, of those that a query is like, best first."""
+    def similar(self, query: Vector, *, loose: bool) -> Iterator[tuple[str, FoundText]]:
+        """Signature of the file, and line, of those that a query is like, best first.
+
+        Args:
+            query: Its vector.
+            loose: All lines count, up to `MOST`, and not only those that are unlikely to be unrelated.
+        """
         if not self.lines:
             return
         cosines = (self.vectors @ query).astype(np.float64)
         usual = self.scale.usual(float(cosines.mean()), len(cosines))
         scores = (cosines - usual) / self.scale.spread
         chances = self.best.chance(scores, len(scores))
-        for place in np.argsort(-scores, kind="stable"):
-            if chances[place] > UNLIKELY:
+        for place in np.argsort(-scores, kind="stable")[:MOST]:
+            if chances[place] > UNLIKELY and not loose:
                 return
             yield self.lines[place]

@@ -152,7 +152,9 @@ class TextIndex:
         """
         return self._moments((one.signature, one.found) for one in self.lines_with(wanted, kind))
 
-    def similar(self, words: str, texts: TextVectors, kind: TextKind) -> Matches:
+    def similar(
+        self, words: str, texts: TextVectors, kind: TextKind, *, loose: bool = False
+    ) -> Matches:
         """The moments in which something of a similar meaning is said, or shown, best first, each once.
 
         A line counts if its score is so high that the best of as many unrelated lines hardly reaches it.
@@ -161,6 +163,7 @@ class TextIndex:
             words: What is looked for.
             texts: Vectors of the collection's model.
             kind: Where it is looked for.
+            loose: Less similar lines count too.
         """
         if kind not in self._kinds:
             return []
@@ -168,7 +171,7 @@ class TextIndex:
             if kind not in self._meanings:
                 self._meanings[kind] = Meanings.of(self.table, kind, texts)
         meanings = self._meanings[kind]
-        return self._moments(meanings.similar(texts.of([words], "vision")[0]))
+        return self._moments(meanings.similar(texts.of([words], "vision")[0], loose=loose))
 
     def _moments(self, lines: Iterable[tuple[str, FoundText]]) -> Matches:
         """The moments of lines, in their order, each with its first line."""
