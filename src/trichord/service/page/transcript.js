@@ -1,0 +1,209 @@
+// What is said in a file and what is shown on its screen, line by line: to read along, and to jump by.
+
+import { icon, make } from "./element.js";
+import { marked, places, spans } from "./lines.js";
+import { clock, parted } from "./saying.js";
+
+const AROUND = [0, 1, -1, 2, -2]; // a phrase may go on in the next lines
+const EDGE = 0.01; // s: players round times, and words may be a little outside their line
+const NAMES = { speech: "Transcript", screen: "On the screen" };
+
+/**
+ * Draw the lines of a file. `texts`: {speech[], screen[]}; `found`: lines of hits; `jump(seconds)`, or null
+ * for a picture, which has no times.
+ * Returns {element, move(seconds, following)}: `move` highlights what is said then, and scrolls there if it
+ * follows and the user has not scrolled away; {now(seconds)} scrolls there in any case.
+ */
+export function drawTranscript(file, texts, found, jump) {
+  const kinds = ["speech", "screen"].filter((kind) => texts[kind].length);
+  const drawn = {};
+  let chosen = null;
+  let seconds = 0;
+  const title = make("h3", { id: "transcript-title" });
+  const place = make("div", {});
+  const buttons = kinds.length < 2 ? [] : kinds.map((kind) => make("button", {
+    type: "button", class: "switch", "data-lines": kind, aria: { pressed: false }, on: { click: () => choose(kind) },
+  }, icon(kind), kind === "speech" ? "Said" : NAMES.screen));
+  const choose = (kind) => {
+    chosen = drawn[kind] ??= drawLines(texts[kind], found.filter((line) => line.kind === kind), jump, NAMES[kind]);
+    title.textContent = NAMES[kind];
+    for (const button of buttons) button.setAttribute("aria-pressed", button.dataset.lines === kind);
+    place.replaceChildren(chosen.element);
+    chosen.now(seconds);
+  };
+  choose(kinds.find((kind) => found.some((line) => line.kind === kind)) ?? kinds[0]);
+  return {
+    element: make("div", { class: "transcript-body" },
+      make("div", { class: "transcript-head" }, title,
+        make("div", { class: "transcript-tools" }, ...buttons, texts.speech.length > 0 && downloads(file))),
+      place),
+    move: (to, following) => chosen.move((seconds = to), following),
+    now: (to) => chosen.now((seconds = to)),
+  };
+}
+
+/** What is said as a subtitle file. */
+function downloads(file) {
+  const name = parted(file.name).base.replace(/\.[^.]*$/, "");
+  return make("div", { class: "exports", role: "group", aria: { label: "Save what is said" } },
+    make("span", { class: "exports-name", "aria-hidden": "true" }, "Save"),
+    ...["vtt", "srt"].map((format) => make("a", {
+      class: "plain small", href: `/api/files/${file.file}/subtitles.${format}`, download: `${name}.${format}`,
+      aria: { label: `Save what is said as ${format.toUpperCase()} subtitles` },
+    }, format.toUpperCase())));
+}
+
+function drawLines(lines, found, jump, name) {
+  const marks = marksOf(lines, found);
+  const items = lines.map((line, at) => item(line, at, marks[at], jump));
+  const list = make("ol", { class: "lines", aria: { label: name }, tabindex: jump ? null : "0" }, ...items);
+  const back = make("button", { type: "button", class: "quiet small back", hidden: true, on: { click: () => now(last) } }, "Back to now");
+  const when = finder(lines);
+  let current = [];
+  let last = 0;
+  let away = false;
+
+  const show = (seconds) => {
+    last = seconds;
+    const there = when(seconds);
+    for (const at of current) if (!there.includes(at)) leave(items[at]);
+    for (const at of there) reach(items[at], lines[at], marks[at], seconds);
+    current = there;
+  };
+  const scroll = () => {
+    if (!current.length) return;
+    const { offsetTop: top, offsetHeight: height } = items[current[0]];
+    const outside = top < list.scrollTop || top + height > list.scrollTop + list.clientHeight;
+    if (outside) list.scrollTop = top - list.clientHeight / 4;
+  };
+  const stray = (on) => {
+    away = on;
+    back.hidden = !on;
+  };
+  const now = (seconds) => {
+    stray(false);
+    show(seconds);
+    scroll();
+  };
+  const go = (seconds) => {
+    stray(false);
+    show(seconds);
+    jump(seconds);
+  };
+  if (jump) attend(list, { lines, items, marks, go, stray, when: () => last });
+  return {
+    element: make("div", { class: "lines-frame" }, list, back),
+    move: (seconds, following) => {
+      show(seconds);
+      if (following && !away) scroll();
+    },
+    now,
+  };
+}
+
+/** The listeners of a list of lines. */
+function attend(list, { lines, items, marks, go, stray, when }) {
+  for (const event of ["wheel", "touchmove"]) list.addEventListener(event, () => stray(true), { passive: true });
+  list.addEventListener("pointerdown", (event) => event.target === list && stray(true)); // its scroll bar
+  list.addEventListener("click", (event) => {
+    const at = items.indexOf(event.target.closest(".line"));
+    if (at < 0 || (event.detail && !getSelection().isCollapsed)) return; // a text is being selected
+    divide(items[at], lines[at], marks[at]);
+    const word = document.elementFromPoint(event.clientX, event.clientY)?.closest("[data-start]");
+    go(event.detail && word && items[at].contains(word) ? Number(word.dataset.start) : lines[at].start);
+  });
+  list.addEventListener("keydown", (event) => {
+    const at = items.indexOf(event.target.closest(".line"));
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: items.length - 1 }[event.key];
+    const word = stepped(lines[at], when(), event.key);
+    if (at < 0 || (to === undefined && word === null)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (word !== null) return go(word);
+    stray(true);
+    items[to]?.querySelector(".at").focus();
+  });
+  list.addEventListener("focusin", (event) => {
+    for (const one of list.querySelectorAll(".at[tabindex='0']")) one.tabIndex = -1;
+    if (event.target.matches(".at")) event.target.tabIndex = 0;
+  });
+}
+
+/** The start of the word before or after, in a line. */
+function stepped(line, seconds, key) {
+  if (!line || (key !== "ArrowLeft" && key !== "ArrowRight")) return null;
+  const starts = line.words.map(({ start }) => start);
+  const inside = seconds >= line.start - EDGE && seconds < line.end;
+  if (!inside) return starts[0] ?? line.start;
+  const next = key === "ArrowRight" ? starts.find((start) => start > seconds + 0.05) : starts.findLast((start) => start < seconds - 0.05);
+  return next ?? (key === "ArrowRight" ? starts.at(-1) : starts[0]) ?? line.start;
+}
+
+function item(line, at, marks, jump) {
+  return make("li", { class: "line" },
+    // One of the lines is a stop of the Tab key; arrows go from line to line.
+    jump && make("button", { type: "button", class: "at", tabindex: at ? "-1" : "0", aria: { label: `Play from ${clock(line.start)}` } }, clock(line.start, false)),
+    make("p", { class: "said" },
+      line.speaker && make("span", { class: "speaker" }, `${line.speaker}: `),
+      make("span", { class: "text", lang: line.language || null }, ...marked(line.text, marks))));
+}
+
+/** Words as elements: only in lines that are reached, because a long transcript has a hundred thousand. */
+function divide(item, line, marks) {
+  if (item.words) return item.words;
+  const words = spans(line);
+  const nodes = [];
+  let last = 0;
+  item.words = words.map(({ from, to, start }) => {
+    const own = make("span", { class: "word", "data-start": start }, ...marked(line.text.slice(from, to), marks, from));
+    nodes.push(line.text.slice(last, from), own);
+    last = to;
+    return own;
+  });
+  if (words.length) item.querySelector(".text").replaceChildren(...nodes, line.text.slice(last));
+  return item.words;
+}
+
+function reach(item, line, marks, seconds) {
+  const words = divide(item, line, marks);
+  const said = words.findLast((word) => Number(word.dataset.start) <= seconds + EDGE);
+  for (const word of words) word.classList.toggle("now", word === said);
+  item.setAttribute("aria-current", "true");
+}
+
+function leave(item) {
+  item.removeAttribute("aria-current");
+  for (const word of item.words ?? []) word.classList.remove("now");
+}
+
+/** For each line, the places of the words that were found. */
+function marksOf(lines, found) {
+  const words = lines.map(() => []);
+  for (const line of found) {
+    const own = lines.findIndex(({ start, text }) => start === line.start && text === line.text);
+    for (const word of own < 0 ? [] : line.words) {
+      const at = AROUND.map((step) => own + step).find((one) => lines[one] && within(lines[one], word));
+      if (at !== undefined) words[at].push(word);
+    }
+  }
+  return lines.map((line, at) => (words[at].length ? places(line, words[at]) : []));
+}
+
+const within = (line, { word, start }) => start >= line.start - EDGE && start <= line.end + EDGE && line.text.includes(word);
+
+/** Finds the lines at a time; several, where lines overlap. */
+function finder(lines) {
+  let latest = -Infinity;
+  const ends = lines.map(({ end }) => (latest = Math.max(latest, end))); // the latest end so far
+  return (seconds) => {
+    let [low, high] = [0, lines.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (lines[middle].start <= seconds + EDGE) low = middle + 1;
+      else high = middle;
+    }
+    const there = [];
+    for (let at = low - 1; at >= 0 && ends[at] > seconds; at -= 1) if (lines[at].end > seconds) there.unshift(at);
+    return there;
+  };
+}
