@@ -29,7 +29,7 @@ MOST_FILES = 100
 MOST_RERANKED = 100
 DISPLAY_PATH = r"^(?![/~])(?!([\s\S]*/)?\.{1,2}(/|(?![\s\S])))"
 """A path as in the names of hits: not absolute, and without steps to parent folders."""
-LANGUAGE = r"^[a-z]{2,3}(?![\s\S])"
+LANGUAGE = "^[a-z]{2,3}$"
 TIME = r"^(19\d\d|20\d\d|21\d\d)-\d\d-\d\d([Tt ]|(?![\s\S]))"
 """A date, or a date and a time, from 1900 to 2199."""
 

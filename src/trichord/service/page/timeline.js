@@ -87,12 +87,13 @@ export function drawTimeline(timeline, marks, jump) {
  * `most`: how many buttons fit side by side.
  */
 export function drawWords(words, length, most, jump) {
-  const groups = new Map();
+  const groups = [];
   for (const word of words.toSorted((one, other) => one.start - other.start)) {
-    const place = Math.min(most - 1, Math.floor((word.start / length) * most));
-    groups.set(place, [...(groups.get(place) ?? []), word]);
+    const [first] = groups.at(-1) ?? [];
+    if (first && word.start - first.start < length / most) groups.at(-1).push(word);
+    else groups.push([word]);
   }
-  return make("div", { class: "word-marks", role: "group", aria: { label: "Found words" } }, ...[...groups.values()].map((group) => {
+  return make("div", { class: "word-marks", role: "group", aria: { label: "Found words" } }, ...groups.map((group) => {
     const [{ start, kind }] = group;
     const names = [...new Set(group.map(({ word }) => word))].join(", ");
     const mark = make("button", {
