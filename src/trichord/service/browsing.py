@@ -28,7 +28,10 @@ Places = Int[np.ndarray, " _"]
 
 
 def list_files(
-    catalogue: Catalogue, request: FilesRequest, show_paths: bool, overlapping: Overlapping
+    catalogue: Catalogue,
+    request: FilesRequest,
+    show_paths: bool,
+    overlapping: Overlapping | None = None,
 ) -> FilesResponse:
     """The files with moments that pass a filter.
 

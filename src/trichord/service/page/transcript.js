@@ -5,6 +5,7 @@ import { marked, places, spans } from "./lines.js";
 import { clock, parted } from "./saying.js";
 
 const AROUND = [0, 1, -1, 2, -2]; // a phrase may go on in the next lines
+const STRETCH = 40; // lines that are laid out together, when one of them comes into sight
 const EDGE = 0.01; // s: players round times, and words may be a little outside their line
 const NAMES = { speech: "Transcript", screen: "On the screen" };
 
@@ -56,25 +57,25 @@ function downloads(file) {
 function drawLines(lines, found, jump, name) {
   const marks = marksOf(lines, found);
   const items = lines.map((line, at) => item(line, at, marks[at], jump));
-  const list = make("ol", { class: "lines", aria: { label: name }, tabindex: jump ? null : "0" }, ...items);
+  const list = make("div", { class: jump ? "lines timed" : "lines", role: "list", aria: { label: name }, tabindex: jump ? null : "0" }, ...stretches(items));
   const back = make("button", { type: "button", class: "quiet small back", hidden: true, on: { click: () => now(last) } }, "Back to now");
   const when = finder(lines);
   let current = [];
+  let nearest = 0; // the first of them, or the last line before
   let last = 0;
   let away = false;
 
   const show = (seconds) => {
     last = seconds;
-    const there = when(seconds);
+    const { there, before } = when(seconds);
     for (const at of current) if (!there.includes(at)) leave(items[at]);
     for (const at of there) reach(items[at], lines[at], marks[at], seconds);
     current = there;
+    nearest = there[0] ?? Math.max(0, before);
   };
   const scroll = () => {
-    if (!current.length) return;
-    const { offsetTop: top, offsetHeight: height } = items[current[0]];
-    const outside = top < list.scrollTop || top + height > list.scrollTop + list.clientHeight;
-    if (outside) list.scrollTop = top - list.clientHeight / 4;
+    const [line, frame] = [items[nearest], list].map((one) => one.getBoundingClientRect());
+    if (line.top < frame.top || line.bottom > frame.bottom) list.scrollTop += line.top - frame.top - frame.height / 4;
   };
   const stray = (on) => {
     away = on;
@@ -101,19 +102,28 @@ function drawLines(lines, found, jump, name) {
   };
 }
 
+function stretches(items) {
+  const parts = Array.from({ length: Math.ceil(items.length / STRETCH) }, (_, at) => items.slice(at * STRETCH, (at + 1) * STRETCH));
+  return parts.map((part) => {
+    const stretch = make("div", { class: "stretch" }, ...part);
+    stretch.style.setProperty("--lines", part.length);
+    return stretch;
+  });
+}
+
 /** The listeners of a list of lines. */
 function attend(list, { lines, items, marks, go, stray, when }) {
   for (const event of ["wheel", "touchmove"]) list.addEventListener(event, () => stray(true), { passive: true });
   list.addEventListener("pointerdown", (event) => event.target === list && stray(true)); // its scroll bar
   list.addEventListener("click", (event) => {
-    const at = items.indexOf(event.target.closest(".line"));
+    const at = items.indexOf(event.target.closest(".cue"));
     if (at < 0 || (event.detail && !getSelection().isCollapsed)) return; // a text is being selected
     divide(items[at], lines[at], marks[at]);
     const word = document.elementFromPoint(event.clientX, event.clientY)?.closest("[data-start]");
     go(event.detail && word && items[at].contains(word) ? Number(word.dataset.start) : lines[at].start);
   });
   list.addEventListener("keydown", (event) => {
-    const at = items.indexOf(event.target.closest(".line"));
+    const at = items.indexOf(event.target.closest(".cue"));
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: items.length - 1 }[event.key];
     const word = stepped(lines[at], when(), event.key);
     if (at < 0 || (to === undefined && word === null)) return;
@@ -140,7 +150,7 @@ function stepped(line, seconds, key) {
 }
 
 function item(line, at, marks, jump) {
-  return make("li", { class: "line" },
+  return make("div", { class: "cue", role: "listitem" },
     // One of the lines is a stop of the Tab key; arrows go from line to line.
     jump && make("button", { type: "button", class: "at", tabindex: at ? "-1" : "0", aria: { label: `Play from ${clock(line.start)}` } }, clock(line.start, false)),
     make("p", { class: "said" },
@@ -191,7 +201,7 @@ function marksOf(lines, found) {
 
 const within = (line, { word, start }) => start >= line.start - EDGE && start <= line.end + EDGE && line.text.includes(word);
 
-/** Finds the lines at a time; several, where lines overlap. */
+/** Finds the lines at a time, several where lines overlap, and the last one that began. */
 function finder(lines) {
   let latest = -Infinity;
   const ends = lines.map(({ end }) => (latest = Math.max(latest, end))); // the latest end so far
@@ -204,6 +214,6 @@ function finder(lines) {
     }
     const there = [];
     for (let at = low - 1; at >= 0 && ends[at] > seconds; at -= 1) if (lines[at].end > seconds) there.unshift(at);
-    return there;
+    return { there, before: low - 1 };
   };
 }
