@@ -12,8 +12,11 @@ from .visiting import FILMS, FOUND, PLAYING, TURN, query_of, search, settled, sh
 
 VIDEO = "document.querySelector('#player video')"
 QUOTED = '/?q="turn left"'
-CURRENT = """() => [...document.querySelectorAll('.cue[aria-current]')]
-  .map((line) => [line.querySelector('.text').textContent, line.querySelector('.now')?.textContent ?? null])"""
+CURRENT = """() => {
+  const lines = [...document.querySelectorAll('.cue[aria-current]')];
+  const written = (line, name) => line.querySelector(name)?.textContent ?? null;
+  return lines.map((line) => [written(line, '.text'), written(line, '.now')]);
+}"""
 
 
 @pytest.fixture
@@ -128,6 +131,29 @@ def test_found_words_are_on_the_timeline_and_jump(opened):
     assert page.evaluate(CURRENT) == [["Turn around, then turn left again.", "turn"]]
 
 
+def test_a_line_that_has_no_words_of_the_search_is_shown_as_found(visit, worded):
+    """As lines that are found by their meaning."""
+
+    def alter(route):
+        response = route.fetch()
+        answer = response.json()
+        for hit in answer["hits"]:
+            hit["texts"] = [text | {"words": []} for text in hit["texts"]]
+        route.fulfill(response=response, json=answer)
+
+    page = visit("/docs", at=worded)
+    page.route("**/api/search", alter)
+    page.goto(worded + QUOTED)
+    page.locator(".card .open").first.click()
+    page.wait_for_selector(".word-mark")
+    page.wait_for_selector(".cue")
+    assert page.locator(".found-line").first.inner_text().endswith("Now turn left here.")
+    assert page.locator("mark").count() == 0
+    assert page.locator(".word-mark").first.get_attribute("title") == "0:00.2 Now turn left here."
+    found = page.locator(".cue.found .text").all_inner_texts()
+    assert found == ["Now turn left here.", "Turn around, then turn left again."]
+
+
 def test_words_next_to_each_other_share_a_mark_where_fingers_touch(opened):
     phone = {"width": 390, "height": 844}
     page = opened(viewport=phone, has_touch=True, is_mobile=True)
@@ -172,14 +198,15 @@ def long_transcript(page, count=10_000, length=0.1):
     words = [f"word{n}" for n in range(10)]
 
     def fulfil(route):
-        lines = [
+        speech = [
             {
-                "start": length * i, "end": length * (i + 1), "text": " ".join(words), "language": "en",
-                "speaker": "", "words": [{"word": w, "start": length * (i + n / 10)} for n, w in enumerate(words)],
+                "start": length * i, "end": length * (i + 1), "text": " ".join(words),
+                "language": "en", "speaker": "",
+                "words": [{"word": w, "start": length * (i + n / 10)} for n, w in enumerate(words)],
             }
             for i in range(count)
         ]  # fmt: skip
-        route.fulfill(json={"speech": lines, "screen": []})
+        route.fulfill(json={"speech": speech, "screen": []})
 
     page.route("**/texts", fulfil)
 

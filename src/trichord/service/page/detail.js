@@ -331,7 +331,7 @@ function placeTimeline(drawn, found = []) {
     mark.style.setProperty("--share", share);
     return mark;
   }));
-  const words = found.flatMap((line) => line.words.map((word) => ({ ...word, kind: line.kind })));
+  const words = found.flatMap(({ words: own, text, start, kind }) => (own.length ? own : [{ word: text, start }]).map((word) => ({ ...word, kind })));
   const most = Math.max(1, Math.floor(byId("timeline").clientWidth / (fingers.matches ? 44 : 22)));
   byId("timeline").replaceChildren(...[
     scale, course.element, words.length > 0 && drawWords(words, course.length, most, jump), axis,

@@ -31,7 +31,7 @@ export function spans(line) {
 }
 
 /** Where found words ({word, start}) are in the text of a line: {from, to, start}, in order. */
-export function places(line, found, words = spans(line)) {
+export function placesOf(line, found, words = spans(line)) {
   const length = line.end - line.start || 1;
   const there = found.map(({ word, start }) => {
     // Without the times of words the server spreads them over the line by their letters.
@@ -67,7 +67,7 @@ export function marked(text, found, first = 0) {
 
 /** A line as nodes with its found words marked; a long text begins a few words before the first of them. */
 export function excerpt(line) {
-  const found = places(line, line.words, []);
+  const found = placesOf(line, line.words, []);
   const first = found.length && found[0].from > LEAD ? line.text.indexOf(" ", found[0].from - LEAD) + 1 : 0;
   if (first <= 0 || first > found[0].from) return marked(line.text, found);
   return ["… ", ...marked(line.text.slice(first), found, first)];

@@ -1,7 +1,7 @@
 // What is said in a file and what is shown on its screen, line by line: to read along, and to jump by.
 
 import { icon, make } from "./element.js";
-import { marked, places, spans } from "./lines.js";
+import { marked, placesOf, spans } from "./lines.js";
 import { clock, parted } from "./saying.js";
 
 const AROUND = [0, 1, -1, 2, -2]; // a phrase may go on in the next lines
@@ -55,8 +55,10 @@ function downloads(file) {
 }
 
 function drawLines(lines, found, jump, name) {
-  const marks = marksOf(lines, found);
+  const own = found.map((line) => lines.findIndex(({ start, text }) => start === line.start && text === line.text));
+  const marks = marksOf(lines, found, own);
   const items = lines.map((line, at) => item(line, at, marks[at], jump));
+  for (const at of own) items[at]?.classList.add("found");
   const list = make("div", { class: jump ? "lines timed" : "lines", role: "list", aria: { label: name }, tabindex: jump ? null : "0" }, ...stretches(items));
   const back = make("button", { type: "button", class: "quiet small back", hidden: true, on: { click: () => now(last) } }, "Back to now");
   const when = finder(lines);
@@ -186,17 +188,16 @@ function leave(item) {
   for (const word of item.words ?? []) word.classList.remove("now");
 }
 
-/** For each line, the places of the words that were found. */
-function marksOf(lines, found) {
+/** For each line, where the words are that were found; `own`: which lines the found ones are, or -1. */
+function marksOf(lines, found, own) {
   const words = lines.map(() => []);
-  for (const line of found) {
-    const own = lines.findIndex(({ start, text }) => start === line.start && text === line.text);
-    for (const word of own < 0 ? [] : line.words) {
-      const at = AROUND.map((step) => own + step).find((one) => lines[one] && within(lines[one], word));
+  found.forEach((line, place) => {
+    for (const word of own[place] < 0 ? [] : line.words) {
+      const at = AROUND.map((step) => own[place] + step).find((one) => lines[one] && within(lines[one], word));
       if (at !== undefined) words[at].push(word);
     }
-  }
-  return lines.map((line, at) => (words[at].length ? places(line, words[at]) : []));
+  });
+  return lines.map((line, at) => (words[at].length ? placesOf(line, words[at]) : []));
 }
 
 const within = (line, { word, start }) => start >= line.start - EDGE && start <= line.end + EDGE && line.text.includes(word);
