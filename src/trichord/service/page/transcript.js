@@ -12,8 +12,8 @@ const NAMES = { speech: "Transcript", screen: "On the screen" };
 /**
  * Draw the lines of a file. `texts`: {speech[], screen[]}; `found`: lines of hits; `jump(seconds)`, or null
  * for a picture, which has no times.
- * Returns {element, move(seconds, following)}: `move` highlights what is said then, and scrolls there if it
- * follows and the user has not scrolled away; {now(seconds)} scrolls there in any case.
+ * Returns {element, move(seconds, following), now(seconds)}: `move` highlights what is said then, and scrolls
+ * there if it follows and the user has not scrolled away; `now` scrolls there in any case.
  */
 export function drawTranscript(file, texts, found, jump) {
   const kinds = ["speech", "screen"].filter((kind) => texts[kind].length);
@@ -22,12 +22,14 @@ export function drawTranscript(file, texts, found, jump) {
   let seconds = 0;
   const title = make("h3", { id: "transcript-title" });
   const place = make("div", {});
+  const saving = downloads(file);
   const buttons = kinds.length < 2 ? [] : kinds.map((kind) => make("button", {
     type: "button", class: "switch", "data-lines": kind, aria: { pressed: false }, on: { click: () => choose(kind) },
   }, icon(kind), kind === "speech" ? "Said" : NAMES.screen));
   const choose = (kind) => {
     chosen = drawn[kind] ??= drawLines(texts[kind], found.filter((line) => line.kind === kind), jump, NAMES[kind]);
     title.textContent = NAMES[kind];
+    saving.hidden = kind !== "speech";
     for (const button of buttons) button.setAttribute("aria-pressed", button.dataset.lines === kind);
     place.replaceChildren(chosen.element);
     chosen.now(seconds);
@@ -36,7 +38,7 @@ export function drawTranscript(file, texts, found, jump) {
   return {
     element: make("div", { class: "transcript-body" },
       make("div", { class: "transcript-head" }, title,
-        make("div", { class: "transcript-tools" }, ...buttons, texts.speech.length > 0 && downloads(file))),
+        make("div", { class: "transcript-tools" }, ...buttons, saving)),
       place),
     move: (to, following) => chosen.move((seconds = to), following),
     now: (to) => chosen.now((seconds = to)),
@@ -66,6 +68,7 @@ function drawLines(lines, found, jump, name) {
   let nearest = 0; // the first of them, or the last line before
   let last = 0;
   let away = false;
+  let [stop] = items;
 
   const show = (seconds) => {
     last = seconds;
@@ -74,26 +77,28 @@ function drawLines(lines, found, jump, name) {
     for (const at of there) reach(items[at], lines[at], marks[at], seconds);
     current = there;
     nearest = there[0] ?? Math.max(0, before);
+    if (jump && !list.contains(document.activeElement)) rove(items[nearest]);
+  };
+  // One line is a stop of the Tab key; arrows go from line to line.
+  const rove = (item) => {
+    stop.querySelector(".at").tabIndex = -1;
+    item.querySelector(".at").tabIndex = 0;
+    stop = item;
   };
   const scroll = () => {
     const [line, frame] = [items[nearest], list].map((one) => one.getBoundingClientRect());
     if (line.top < frame.top || line.bottom > frame.bottom) list.scrollTop += line.top - frame.top - frame.height / 4;
   };
   const stray = (on) => {
-    away = on;
-    back.hidden = !on;
+    away = on && list.scrollHeight > list.clientHeight;
+    back.hidden = !away;
   };
   const now = (seconds) => {
     stray(false);
     show(seconds);
     scroll();
   };
-  const go = (seconds) => {
-    stray(false);
-    show(seconds);
-    jump(seconds);
-  };
-  if (jump) attend(list, { lines, items, marks, go, stray, when: () => last });
+  if (jump) attend(list, { lines, items, marks, jump, rove, stray, when: () => last });
   return {
     element: make("div", { class: "lines-frame" }, list, back),
     move: (seconds, following) => {
@@ -114,7 +119,7 @@ function stretches(items) {
 }
 
 /** The listeners of a list of lines. */
-function attend(list, { lines, items, marks, go, stray, when }) {
+function attend(list, { lines, items, marks, jump, rove, stray, when }) {
   for (const event of ["wheel", "touchmove"]) list.addEventListener(event, () => stray(true), { passive: true });
   list.addEventListener("pointerdown", (event) => event.target === list && stray(true)); // its scroll bar
   list.addEventListener("click", (event) => {
@@ -122,7 +127,7 @@ function attend(list, { lines, items, marks, go, stray, when }) {
     if (at < 0 || (event.detail && !getSelection().isCollapsed)) return; // a text is being selected
     divide(items[at], lines[at], marks[at]);
     const word = document.elementFromPoint(event.clientX, event.clientY)?.closest("[data-start]");
-    go(event.detail && word && items[at].contains(word) ? Number(word.dataset.start) : lines[at].start);
+    jump(event.detail && word && items[at].contains(word) ? Number(word.dataset.start) : lines[at].start);
   });
   list.addEventListener("keydown", (event) => {
     const at = items.indexOf(event.target.closest(".cue"));
@@ -131,14 +136,11 @@ function attend(list, { lines, items, marks, go, stray, when }) {
     if (at < 0 || (to === undefined && word === null)) return;
     event.preventDefault();
     event.stopPropagation();
-    if (word !== null) return go(word);
+    if (word !== null) return jump(word);
     stray(true);
     items[to]?.querySelector(".at").focus();
   });
-  list.addEventListener("focusin", (event) => {
-    for (const one of list.querySelectorAll(".at[tabindex='0']")) one.tabIndex = -1;
-    if (event.target.matches(".at")) event.target.tabIndex = 0;
-  });
+  list.addEventListener("focusin", (event) => event.target.matches(".at") && rove(event.target.closest(".cue")));
 }
 
 /** The start of the word before or after, in a line. */
@@ -153,8 +155,7 @@ function stepped(line, seconds, key) {
 
 function item(line, at, marks, jump) {
   return make("div", { class: "cue", role: "listitem" },
-    // One of the lines is a stop of the Tab key; arrows go from line to line.
-    jump && make("button", { type: "button", class: "at", tabindex: at ? "-1" : "0", aria: { label: `Play from ${clock(line.start)}` } }, clock(line.start, false)),
+    jump && make("button", { type: "button", class: "at", tabindex: at ? "-1" : "0", aria: { label: `Play from ${clock(line.start, false)}` } }, clock(line.start, false)),
     make("p", { class: "said" },
       line.speaker && make("span", { class: "speaker" }, `${line.speaker}: `),
       make("span", { class: "text", lang: line.language || null }, ...marked(line.text, marks))));
