@@ -45,7 +45,10 @@ LINES = {
     (TURN, "speech"): (
         spoken(0.2, 2.0, "Now turn left here.", "en", "Ann", (0.2, 0.6, 1.1, 1.5)),
         spoken(2.5, 4.5, "<b>Then</b> go straight on & wait.", "en", "Bob", (2.5, 2.9, 3.2, 3.7, 4.0, 4.1)),
-        spoken(5.0, 7.6, "To turn around, then turn left again.", "en", "Ann", (5.0, 5.2, 5.4, 6.0, 6.3, 6.6, 7.0)),
+        spoken(
+            5.0, 7.6, "To turn around, then turn left again.", "en", "Ann",
+            (5.0, 5.2, 5.4, 6.0, 6.3, 6.6, 7.0),
+        ),
     ),
     (TURN, "screen"): (spoken(0.5, 3.0, "EXIT 12", ""), spoken(1.0, 6.0, "Main Street", "")),
     (BELL, "speech"): (spoken(1.0, 3.0, "Die Glocke läutet im Turm.", "de"),),
