@@ -96,7 +96,7 @@ class PreparedQuery:
     @property
     def only_texts(self) -> bool:
         """Whether it finds only moments in which its words are said or shown."""
-        return self.query.exact and bool(self.texts)
+        return (self.query.words_only or self.query.exact) and bool(self.texts)
 
     @property
     def uses_words(self) -> bool:
@@ -273,6 +273,11 @@ class SearchEngine:
         allowed = self._allowed(query, snapshot.gallery)
         moments = snapshot.findable(plan, allowed)
         texts = self._text_matches(query, snapshot, allowed)
+        if query.words_only and not texts:
+            raise UserError(
+                "Only words count in this search, and it has none that could be said or shown in this "
+                "archive: let the picture or the sound count too, or search by a text."
+            )
         return PreparedQuery(query, weights, snapshot, plan, allowed, moments, texts)
 
     def top_k(self, query: PreparedQuery, candidates: Candidates, k: int, rerank: int) -> list[Hit]:

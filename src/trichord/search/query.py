@@ -93,6 +93,7 @@ class Query:
             of them counts.
         screen_weight: The same for words on the screen.
         phrases: What must be said or shown exactly so.
+        words_only: Only moments in which its words are said or shown; picture and sound count for nothing.
         min_score: Only moments that score at least this much; None: all.
         fold: Whether moments of one scene, and near-copies, are one hit; see `folding`.
 
@@ -110,6 +111,7 @@ class Query:
     speech_weight: Weight = None
     screen_weight: Weight = None
     phrases: tuple[str, ...] = ()
+    words_only: bool = False
     min_score: MinScore = None
     fold: bool = False
 

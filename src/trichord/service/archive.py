@@ -201,7 +201,7 @@ class Archive:
 
     async def files(self, request: FilesRequest) -> FilesResponse:
         """A page of files; raises `UserError` if no file can pass the filter."""
-        return await asyncio.to_thread(list_files, self.catalogue, request, self.show_paths)
+        return await asyncio.to_thread(self._list_files, request)
 
     async def file_moments(self, name: str, request: MomentsRequest) -> FileMomentsResponse:
         """A file with its moments; raises `RefusedError` (404) if there is no such file."""
@@ -235,6 +235,10 @@ class Archive:
 
     def _lines(self, file: str, kind: TextKind) -> tuple[SpokenSegment, ...]:
         return self.engine.texts.lines_of(file, kind)
+
+    def _list_files(self, request: FilesRequest) -> FilesResponse:
+        overlapping = self.engine.texts.overlapping
+        return list_files(self.catalogue, request, self.show_paths, overlapping)
 
     async def embed(self, request: EmbedRequest) -> Vectors:
         """Vectors of texts or of an upload; raises as `search` does."""

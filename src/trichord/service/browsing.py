@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trichord.search.filters import Overlapping
 from trichord.search.gallery import Gallery
 from trichord.service.catalogue import Catalogue
 from trichord.service.parsing import parse_filter
@@ -26,19 +27,25 @@ MOST_FOLDERS = 500
 Places = Int[np.ndarray, " _"]
 
 
-def list_files(catalogue: Catalogue, request: FilesRequest, show_paths: bool) -> FilesResponse:
+def list_files(
+    catalogue: Catalogue,
+    request: FilesRequest,
+    show_paths: bool,
+    overlapping: Overlapping | None = None,
+) -> FilesResponse:
     """The files with moments that pass a filter.
 
     Args:
         catalogue: The files.
         request: The filter, the order and the page.
         show_paths: Tell full paths.
+        overlapping: For filters by what is said; see `Filter.mask`.
 
     Raises:
         UserError: No moment can pass the filter.
     """
     gallery = catalogue.gallery
-    mask = parse_filter(request, catalogue).mask(gallery)
+    mask = parse_filter(request, catalogue).mask(gallery, overlapping)
     places = np.unique(gallery.file[mask])
     page = _sorted(gallery, places, request.sort)[request.offset :][: request.limit]
     names = (catalogue.display_path(gallery.files[place]) for place in places)

@@ -52,10 +52,13 @@ def parse_query(request: QueryRequest, catalogue: Catalogue, uploads: Uploads) -
                 if part.kind == "moment":
                     secrets[part.value] = catalogue.display_path(part.value)
                 titles.append(part.title)
+    words_only = request.visual_weight == request.audio_weight == 0
     query = Query(
         parts=tuple(parts),
-        visual_weight=request.visual_weight,
-        audio_weight=request.audio_weight,
+        # Scores are shown all the same, by the collection's weights.
+        visual_weight=None if words_only else request.visual_weight,
+        audio_weight=None if words_only else request.audio_weight,
+        words_only=words_only,
         # Each audio type token is a set of vectors in memory: the page's steps are enough.
         audio_type=None if request.audio_type is None else round(request.audio_type * 20) / 20,
         caption_weight=request.caption_weight,

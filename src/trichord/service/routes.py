@@ -145,7 +145,10 @@ SUBTITLES = {"vtt": (vtt_of, "text/vtt"), "srt": (srt_of, "application/x-subrip"
     "/api/files/{file}/subtitles.{format}",
     tags=["browse"],
     response_class=Response,
-    responses={**refusals(404, 422, 503), 200: {"content": {"text/vtt": {}}}},
+    responses={
+        **refusals(404, 422, 503),
+        200: {"content": {kind: {} for _, kind in SUBTITLES.values()}},
+    },
 )
 async def subtitles(file: Id, format: Literal["vtt", "srt"], archive: Served) -> Response:
     """What is said in a file, as subtitles."""

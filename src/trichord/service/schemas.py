@@ -137,7 +137,10 @@ class QueryRequest(Strict):
     """A query and its filters."""
 
     parts: Annotated[list[PartRequest], Field(min_length=1, max_length=PARTS)]
-    visual_weight: Weight | None = Field(default=None, description="null: the archive's.")
+    visual_weight: Weight | None = Field(
+        default=None,
+        description="null: the archive's. If it and `audio_weight` are 0, only words count.",
+    )
     audio_weight: Weight | None = Field(default=None, description="null: the archive's.")
     audio_type: Annotated[FiniteFloat, Field(ge=0, le=1)] | None = Field(
         default=None, description="The audio type token, from verbal (0) to nonverbal (1)."

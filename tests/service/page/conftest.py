@@ -1,6 +1,7 @@
 """The page in a real browser, over the real service and a small real collection."""
 
 import os
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 from fractions import Fraction
@@ -11,7 +12,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .visiting import CHANGED, CHROMIUM, FILMS, FPS, OWNED, PATIENCE, RATE, SCENE, WIDE, serving
+from .visiting import (
+    CHANGED,
+    CHROMIUM,
+    FILMS,
+    FPS,
+    LINES,
+    OWNED,
+    PATIENCE,
+    RATE,
+    SCENE,
+    WIDE,
+    serving,
+)
 
 
 def make_film(path, scenes):
@@ -71,28 +84,63 @@ def model(tiny_clip4vla):
 
 
 @pytest.fixture(scope="session")
-def app_of(films, model, tmp_path_factory):
-    """Makes applications that serve a collection of the films; moments of 2 s each second."""
+def decoder():
     from trichord.media import Decoder, Limits
-    from trichord.search.engine import SearchEngine
+
+    with Decoder(workers=1, limits=Limits(wall_seconds=60.0)) as decoder:
+        yield decoder
+
+
+@pytest.fixture(scope="session")
+def collection(films, model, decoder, tmp_path_factory):
+    """A collection of the films; moments of 2 s each second."""
     from trichord.search.indexing import begin, index
-    from trichord.service.app import create
 
     place = tmp_path_factory.mktemp("page") / "a small archive"
     collection = begin(place, "run", model, seconds=2.0, hop=1.0)
+    list(index(collection, model, decoder, [films], speech=False))
+    collection.annotate(films / list(FILMS)[3], [(0.0, 2.0, OWNED, ("<i>tag</i>", "night"))])
+    return collection
+
+
+@pytest.fixture(scope="session")
+def app_of(films, model, decoder, collection):
+    """Makes applications that serve the collection."""
+    from trichord.search.engine import SearchEngine
+    from trichord.service.app import create
+
+    engine = SearchEngine(collection, model, decoder)
     made = []
-    with Decoder(workers=1, limits=Limits(wall_seconds=60.0)) as decoder:
-        list(index(collection, model, decoder, [films], speech=False))
-        collection.annotate(films / list(FILMS)[3], [(0.0, 2.0, OWNED, ("<i>tag</i>", "night"))])
-        engine = SearchEngine(collection, model, decoder)
 
-        def app_of(**options):
-            made.append(create(engine, roots=[films], **options))
-            return made[-1]
+    def app_of(**options):
+        made.append(create(engine, roots=[films], **options))
+        return made[-1]
 
-        yield app_of
-        for app in made:
-            app.state.archive.close()
+    yield app_of
+    for app in made:
+        app.state.archive.close()
+
+
+@pytest.fixture(scope="session")
+def worded(films, model, decoder, collection, tmp_path_factory):
+    """Address of a service over a copy of the collection that stores what is said and shown."""
+    from trichord.search.collection import StoredCollection
+    from trichord.search.engine import SearchEngine
+    from trichord.search.text_table import FileTexts
+    from trichord.service.app import create
+
+    place = tmp_path_factory.mktemp("worded") / "an archive with words"
+    shutil.copytree(collection.name, place)
+    copy = StoredCollection.open(str(place))
+    rows = copy.table.rows(["file", "signature"], filter="start = 0.0").to_pylist()
+    signatures = {row["file"]: row["signature"] for row in rows}
+    for (name, kind), lines in LINES.items():
+        signature = signatures[str(films / name)]
+        copy.texts.put(FileTexts(signature=signature, kind=kind, lines=lines, status="recognised"))
+    app = create(SearchEngine(copy, model, decoder), roots=[films])
+    with serving(app) as address:
+        yield address
+    app.state.archive.close()
 
 
 @pytest.fixture(scope="module")

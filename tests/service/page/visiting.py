@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote_plus
 
+from trichord.speech.transcript import SpokenSegment, Word
+
 CHROMIUM = Path("/usr/bin/chromium")
 RATE = 16_000
 FPS = 5
@@ -21,6 +23,38 @@ FILMS = {
     "night/short.mp4": [(RED, 700)],
 }
 OWNED = '<script>window.owned = 2</script> a "bell" & <b>more</b>'
+
+
+def spoken(start, end, text, language, speaker="", words=()):
+    """A line; `words` are the starts of its words, if they are known."""
+    ends = [*words[1:], end]
+    timed = zip(text.split(), words, ends, strict=True) if words else ()
+    return SpokenSegment(
+        start=start,
+        end=end,
+        text=text,
+        language=language,
+        speaker=speaker,
+        words=tuple(Word(text=one, start=first, end=last) for one, first, last in timed),
+    )
+
+
+TURN = "day/red to blue.mp4"
+BELL = "day/blue to white.mp4"
+LINES = {
+    (TURN, "speech"): (
+        spoken(0.2, 2.0, "Now turn left here.", "en", "Ann", (0.2, 0.6, 1.1, 1.5)),
+        spoken(2.5, 4.5, "<b>Then</b> go straight on & wait.", "en", "Bob", (2.5, 2.9, 3.2, 3.7, 4.0, 4.1)),
+        spoken(
+            5.0, 7.6, "To turn around, then turn left again.", "en", "Ann",
+            (5.0, 5.2, 5.4, 6.0, 6.3, 6.6, 7.0),
+        ),
+    ),
+    (TURN, "screen"): (spoken(0.5, 3.0, "EXIT 12", ""), spoken(1.0, 6.0, "Main Street", "")),
+    (BELL, "speech"): (spoken(1.0, 3.0, "Die Glocke läutet im Turm.", "de"),),
+    ("still.png", "screen"): (spoken(0.0, 0.0, "CLOSED ON MONDAY", ""),),
+}  # fmt: skip
+"""What is said in the films, and shown: with the times of words, or of lines alone."""
 TOKEN = "a-token-of-the-tests"
 WIDE = {"width": 1280, "height": 800}
 PATIENCE = 20_000  # ms

@@ -1,6 +1,7 @@
 // A hit or a file as a card: a picture that plays, name and time, visual and audio score, and buttons for more like it.
 
 import { icon, make } from "./element.js";
+import { excerpt } from "./lines.js";
 import * as preview from "./preview.js";
 import { bytes, clock, count, day, parted, score, span } from "./saying.js";
 
@@ -27,6 +28,7 @@ export function card(hit, rank, acts) {
       folder && make("p", { class: "folder" }, folder),
       hit.missing && make("p", { class: "folder missing" }, "The file is missing now"),
       hit.caption && make("p", { class: "caption" }, hit.caption),
+      ...(hit.texts ?? []).map(line),
       tags(hit),
       bars(hit),
       folded(hit, acts),
@@ -35,6 +37,12 @@ export function card(hit, rank, acts) {
   );
   if (hit.kind !== "image") animate(item, hit, stage);
   return item;
+}
+
+/** A line that is said or shown, with its found words marked. */
+function line(text) {
+  return make("p", { class: "found-line", title: text.text }, icon(text.kind),
+    make("span", {}, make("span", { class: "unseen" }, text.kind === "speech" ? "Said: " : "On the screen: "), ...excerpt(text)));
 }
 
 /** How many moments of the same scene are folded into a hit. */

@@ -1,17 +1,22 @@
 // A moment in its file, or a file with its moments: the player, the parts of the score, and timelines to jump by.
 
 import { bars, likes, pictures, spoken } from "./card.js";
-import { drawTimeline } from "./timeline.js";
+import { drawTimeline, drawWords } from "./timeline.js";
+import { drawTranscript } from "./transcript.js";
 import { byId, icon, make } from "./element.js";
+import { foundIn, played } from "./lines.js";
 import { hasSound, onSound, setSound, stop } from "./preview.js";
 import { bytes, clock, dayAndTime, parted, score, span } from "./saying.js";
 import * as server from "./server.js";
 
 const dialog = byId("detail");
+const fingers = matchMedia("(pointer: coarse)"); // they need wider buttons
 
 let shown = null;
 let player = null;
 let course = null;
+let transcript = null;
+let frame = 0;
 let asking = null;
 let opensFolders = false;
 
@@ -29,7 +34,7 @@ export const open = () => (dialog.open ? shown : null);
 
 /**
  * Show a hit. `around`: the hits on the page, best first; `request`: the search;
- * `acts`: {close(), go(hit), like(hit, by, add), parts: names of the search's parts}.
+ * `acts`: {close(), go(hit), like(hit, by, add), parts: names of the search's parts, words: whether the archive has some}.
  */
 export function show(hit, around, request, acts) {
   begin(hit, around, acts);
@@ -40,12 +45,13 @@ export function show(hit, around, request, acts) {
   reveal();
   const control = (asking = new AbortController());
   askTimeline(hit, around, request, acts, control);
+  if (acts.words) askTexts(hit, foundIn(hit.file, [hit, ...around]), control);
   server.file(hit.file, { limit: 1, signal: control.signal }).then((file) => {
     if (shown === hit) byId("facts").append(describe(file));
   }, () => {}); // without its date and size the moment can be seen all the same
 }
 
-/** Show a file, as the server gives it, with its moments. `acts`: {go(file), like(hit, by, add)}. */
+/** Show a file, as the server gives it, with its moments. `acts`: {go(file), like(hit, by, add), words}. */
 export function showFile(file, around, acts) {
   begin(file, around, acts);
   byId("detail-place").textContent = [parted(file.name).folder, file.seconds ? clock(file.seconds, false) : "picture"].filter(Boolean).join(" · ");
@@ -53,8 +59,8 @@ export function showFile(file, around, acts) {
   byId("facts").replaceChildren(chosen, describe(file));
   byId("course-title").textContent = "Moments over the file";
   byId("legend").replaceChildren();
-  const choose = (moment, jump = true) => {
-    if (jump && player) player.currentTime = moment.start;
+  const choose = (moment, going = true) => {
+    if (going) jump(moment.start);
     chosen.replaceChildren(...[
       make("p", { class: "part-name" }, file.seconds ? `Moment ${span(moment)}` : "This picture"),
       moment.caption && make("p", { class: "caption" }, moment.caption),
@@ -69,6 +75,8 @@ export function showFile(file, around, acts) {
   showFilm(file, choose);
   choose(file.timeline[0], false);
   reveal();
+  asking = new AbortController();
+  if (acts.words) askTexts(file, [], asking);
 }
 
 function begin(item, around, acts) {
@@ -78,6 +86,8 @@ function begin(item, around, acts) {
   byId("detail-name").textContent = parted(item.name).base;
   byId("detail-name").title = item.name;
   byId("player").replaceChildren(stage(item));
+  byId("transcript").hidden = true;
+  byId("transcript").replaceChildren();
   neighbours(item, around, acts);
 }
 
@@ -105,12 +115,13 @@ export function toggle() {
 
 function release() {
   asking?.abort();
+  cancelAnimationFrame(frame);
   if (player) {
     player.pause();
     player.removeAttribute("src");
     player.load();
   }
-  player = course = null;
+  player = course = transcript = null;
 }
 
 // ---- the player
@@ -120,19 +131,39 @@ function stage(hit) {
   const audio = hit.kind === "audio";
   player = make(audio ? "audio" : "video", { controls: true, playsinline: "", preload: "auto", "aria-label": hit.name });
   player.muted = !hasSound();
-  player.src = `${hit.media}#t=${hit.start}`;
+  const { start } = played(hit);
+  player.src = `${hit.media}#t=${start}`;
   const mine = player;
   player.addEventListener("loadedmetadata", () => {
-    mine.currentTime = hit.start;
+    mine.currentTime = start;
     mine.play().catch(() => {});
   }, { once: true });
   for (const event of ["timeupdate", "seeking"]) {
-    player.addEventListener(event, () => mine === player && course?.move(mine.currentTime));
+    player.addEventListener(event, () => {
+      if (mine !== player) return;
+      course?.move(mine.currentTime);
+      transcript?.move(mine.currentTime, !mine.paused);
+    });
   }
+  player.addEventListener("play", () => follow(mine));
   // Unmuting the player also unmutes previews, and the other way round.
   player.addEventListener("volumechange", () => mine === player && setSound(!mine.muted));
   player.addEventListener("error", () => mine === player && mine.replaceWith(unplayable(hit)));
   return audio ? make("div", { class: "heard" }, make("div", { class: "wave" }, ...pictures(hit)), player) : player;
+}
+
+/** Highlight each word as it is said; the times that a player reports by itself are too far apart. */
+function follow(mine) {
+  cancelAnimationFrame(frame);
+  if (mine !== player || mine.paused) return;
+  transcript?.move(mine.currentTime, true);
+  frame = requestAnimationFrame(() => follow(mine));
+}
+
+/** Go to a time of the file, and to what is said then. */
+function jump(seconds) {
+  if (player) player.currentTime = seconds;
+  transcript?.now(seconds);
 }
 
 function unplayable(hit) {
@@ -162,7 +193,7 @@ function describe(file) {
     make("div", { class: "fact-buttons" },
       make("button", { type: "button", class: "quiet copy", on: { click: (event) => copy(event.currentTarget, file.path ?? file.name) } }, "Copy path"),
       opensFolders && file.size !== null && make("button", { type: "button", class: "quiet", on: { click: (event) => openFolder(event.currentTarget, file) } }, "Open in folder"),
-      make("a", { class: "quiet", href: `${file.media}#t=${shown.start}`, target: "_blank", rel: "noopener" }, icon("link"), "Open in a new tab")));
+      make("a", { class: "quiet", href: `${file.media}#t=${played(shown).start}`, target: "_blank", rel: "noopener" }, icon("link"), "Open in a new tab")));
 }
 
 async function copy(button, text) {
@@ -201,7 +232,7 @@ function showMoments(file, choose) {
   if (section.hidden) return;
   const at = (seconds) => file.timeline.findLast(({ start }) => start <= seconds + 0.05) ?? file.timeline[0];
   placeTimeline(drawTimeline({ ...timeline, length: file.seconds }, [], (seconds) => {
-    if (player) player.currentTime = seconds;
+    jump(seconds);
     choose(at(seconds), false);
   }));
   byId("timeline").classList.add("bare");
@@ -252,6 +283,25 @@ function explanation(hit, names) {
       bars({ ...part, score: (part.visual ?? 0) + (part.audio ?? 0) }))));
 }
 
+// ---- what is said and shown
+
+async function askTexts(item, found, control) {
+  const place = byId("transcript");
+  try {
+    const texts = await server.texts(item.file, control.signal);
+    if (shown !== item || !(texts.speech.length || texts.screen.length)) return;
+    transcript = drawTranscript(item, texts, found, item.kind === "image" ? null : jump);
+    place.replaceChildren(transcript.element);
+    place.hidden = false;
+    transcript.now(player ? player.currentTime || played(item).start : 0);
+  } catch (refusal) {
+    if (refusal.name === "AbortError" || shown !== item) return;
+    const again = make("button", { type: "button", class: "plain small", on: { click: () => askTexts(item, found, control) } }, "Try again");
+    place.replaceChildren(make("h3", { id: "transcript-title" }, "Transcript"), make("p", { class: "timeline-note", role: "alert" }, refusal.message, " ", again));
+    place.hidden = false;
+  }
+}
+
 // ---- the timeline
 
 async function askTimeline(hit, around, request, acts, control) {
@@ -276,16 +326,14 @@ function showTimeline(timeline, hit, around) {
     .map(({ id, start, end }) => ({ start, end, current: id === hit.id }));
   if (!marks.some((mark) => mark.current)) marks.push({ start: hit.start, end: hit.end, current: true });
   byId("timeline").classList.remove("bare");
-  placeTimeline(drawTimeline(timeline, marks, (seconds) => {
-    if (player) player.currentTime = seconds;
-  }));
-  course.move(hit.start);
+  placeTimeline(drawTimeline(timeline, marks, jump), foundIn(hit.file, [hit, ...around]));
+  course.move(played(hit).start);
   legend(course, (hit.start + hit.end) / 2);
   const drawn = course;
   drawn.seen.point = (seconds) => legend(drawn, seconds);
 }
 
-function placeTimeline(drawn) {
+function placeTimeline(drawn, found = []) {
   course = drawn;
   const axis = make("div", { class: "axis", "aria-hidden": "true" }, ...course.axis.map(([share, words]) => {
     const tick = make("span", {}, words);
@@ -297,7 +345,11 @@ function placeTimeline(drawn) {
     mark.style.setProperty("--share", share);
     return mark;
   }));
-  byId("timeline").replaceChildren(scale, course.element, axis);
+  const words = found.flatMap(({ words: own, text, start, kind }) => (own.length ? own : [{ word: text, start }]).map((word) => ({ ...word, kind })));
+  const most = Math.max(1, Math.floor(byId("timeline").clientWidth / (fingers.matches ? 44 : 22)));
+  byId("timeline").replaceChildren(...[
+    scale, course.element, words.length > 0 && drawWords(words, course.length, most, jump), axis,
+  ].filter(Boolean));
 }
 
 function legend(course, seconds) {

@@ -113,11 +113,15 @@ async function boot() {
   showSize(collection);
   tools.fit(collection);
   detail.fit(collection);
+  for (const one of byId("exports").querySelectorAll("[data-speech]")) one.hidden = !collection.texts?.includes("speech");
   asking.allow(collection.upload_bytes);
   tools.show(search);
   progress.watch(grown);
   return true;
 }
+
+/** Whether the archive stores what is said or shown. */
+const hasWords = () => collection.texts?.length > 0;
 
 function showSize({ moments, files }) {
   byId("collection-size").textContent =
@@ -203,7 +207,7 @@ async function showOpenFile() {
     const found = await server.file(file);
     if (search.file !== file) return;
     const whole = { ...found, id: found.file, start: 0, end: found.seconds };
-    detail.showFile(whole, results.hits(), { go: openFile, like });
+    detail.showFile(whole, results.hits(), { go: openFile, like, words: hasWords() });
   } catch (refusal) {
     if (search.file !== file) return;
     search = { ...search, file: null };
@@ -264,7 +268,9 @@ function showNothingFound() {
   } else if (filters(search)) {
     notices.say(asks(search) ? "No moment passes the filters" : "No file passes the filters", "Loosen them to see more.", ["Clear filters", () => change({ where: {} })]);
   } else {
-    notices.say("No moment fits", "Move the balance between visual and audio, or search by something else.");
+    const exact = hasWords() && /["“”„]/.test(search.text);
+    notices.say("No moment fits", exact ? "Words in quotes must be said or shown exactly so: take the quotes away, or search by something else."
+      : "Move the balance between visual and audio, or search by something else.");
   }
 }
 
@@ -298,7 +304,7 @@ function showOpen() {
   const names = [search.text, ...search.parts.map(named)].filter(Boolean);
   // The server splits a text with a minus in an address.
   const parts = names.length === hit.parts?.length ? names : called;
-  detail.show(hit, results.hits(), request, { go: open, like, parts });
+  detail.show(hit, results.hits(), request, { go: open, like, parts, words: hasWords() });
 }
 
 function close() {
@@ -329,6 +335,19 @@ function like(hit, by, add) {
   scrollTo({ top: 0 });
 }
 
+/** Save the hits on the page, or what is said in them. */
+async function save(button) {
+  button.disabled = true;
+  asking.refuse(null);
+  try {
+    await exporting.save(button.dataset.format, results.hits(), document.title.replace(/ – Trichord$/, ""));
+  } catch (refusal) {
+    asking.refuse(refusal.message);
+  } finally {
+    button.disabled = false;
+  }
+}
+
 // ---- start
 
 /** Search for the text in the box and some parts. `keep`: the text becomes its own part. */
@@ -346,7 +365,8 @@ function compose(parts, keep = false) {
 function submit(keep) {
   if (asking.typed().trim() || search.parts.length) return compose(search.parts, keep);
   if (search.text) change({ ...NOTHING, where: search.where }); // the box was emptied: show the files
-  asking.suggest("Type what is seen or heard, such as “a dog barks”. Or add a sound, a picture or a clip with the buttons beside the box, or drop one here.");
+  const quotes = " Words in quotes, such as \"turn left\", find where exactly that is said or shown on the screen.";
+  asking.suggest(`Type what is seen or heard, such as “a dog barks”.${collection && hasWords() ? quotes : ""} Or add a sound, a picture or a clip with the buttons beside the box, or drop one here.`);
   asking.type();
 }
 
@@ -365,7 +385,7 @@ byId("sort").addEventListener("change", () => change({ sort: byId("sort").value,
 byId("page-before").addEventListener("click", () => turn(-1));
 byId("page-after").addEventListener("click", () => turn(1));
 for (const button of byId("exports").querySelectorAll("button")) {
-  button.addEventListener("click", () => exporting.save(button.dataset.format, results.hits(), document.title.replace(/ – Trichord$/, "")));
+  button.addEventListener("click", () => save(button));
 }
 byId("home").addEventListener("click", (event) => {
   event.preventDefault();

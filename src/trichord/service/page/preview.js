@@ -1,6 +1,7 @@
 // Previews: one video element for the page plays a moment in its card, muted until sound is switched on.
 
 import { make } from "./element.js";
+import { played } from "./lines.js";
 
 const PATIENCE = 140; // ms that a pointer must rest, so that crossing the grid starts nothing
 
@@ -46,7 +47,7 @@ export function play(hit, stage) {
   stage.append(screen, progress);
   screen.muted = !loud;
   // With the fragment the browser fetches from there on; the seek is the fallback.
-  screen.src = `${hit.media}#t=${hit.start}`;
+  screen.src = `${hit.media}#t=${played(hit).start}`;
   screen.play().catch(refused);
   follow();
 }
@@ -74,12 +75,14 @@ function refused(error) {
 }
 
 screen.addEventListener("loadedmetadata", () => {
-  if (shown && Math.abs(screen.currentTime - shown.hit.start) > 0.05) screen.currentTime = shown.hit.start;
+  if (!shown) return;
+  const { start } = played(shown.hit);
+  if (Math.abs(screen.currentTime - start) > 0.05) screen.currentTime = start;
 });
 screen.addEventListener("playing", () => shown?.stage.classList.add("is-playing"));
 screen.addEventListener("ended", () => {
   if (!shown) return;
-  screen.currentTime = shown.hit.start;
+  screen.currentTime = played(shown.hit).start;
   screen.play().catch(() => stop());
 });
 screen.addEventListener("error", () => {
@@ -88,7 +91,7 @@ screen.addEventListener("error", () => {
 
 function follow() {
   if (!shown) return;
-  const { start, end } = shown.hit;
+  const { start, end } = played(shown.hit);
   const length = end - start || 1;
   if (screen.currentTime >= end && screen.readyState >= 2 && !screen.seeking) screen.currentTime = start;
   const share = Math.min(1, Math.max(0, (screen.currentTime - start) / length));

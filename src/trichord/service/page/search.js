@@ -1,7 +1,8 @@
 // A search as a value, in the address, and as a request to the server.
 //
-// A search: {text, parts, balance, token, group, captions, where, k, open}. `balance` runs from -1
-// (visual only) over 0 (both equal) to 1 (audio only), null: the weights of the collection. `token`
+// A search: {text, parts, balance, off, token, group, captions, where, k, open}. `balance` runs from -1
+// (visual only) over 0 (both equal) to 1 (audio only), null: the weights of the collection. `off`: what
+// does not count, of `COUNTED`; with both visual and audio in it only words count. `token`
 // from verbal (0) to nonverbal (1), null: that of the run. `open`: the moment shown in its file.
 // Without text and parts the page lists files: `sort` is their order (null: the usual one), `from` the
 // number of files before the page, `file` the open one. Results have a `sort` too.
@@ -22,8 +23,11 @@ export const FACETS = {
 
 const WHERE = {
   kind: ofKind, path: text, since: date, until: date, min_duration: seconds, max_duration: seconds,
-  tags: words, has_audio: choice, has_speech: choice, missing: choice,
+  tags: words, has_audio: choice, has_speech: choice, language: code, missing: choice,
 };
+
+/** What may count in a search: visual, audio, what is said, and text on the screen. */
+export const COUNTED = ["visual", "audio", "speech", "screen"];
 
 /** The orders of results and of files, the usual one first: [value, label]. */
 export const ORDERS = {
@@ -32,7 +36,7 @@ export const ORDERS = {
 };
 
 export const NOTHING = Object.freeze({
-  text: "", parts: [], balance: null, token: null, group: false, captions: false, where: {},
+  text: "", parts: [], balance: null, off: [], token: null, group: false, captions: false, where: {},
   k: FIRST, open: null, sort: null, from: 0, file: null,
 });
 
@@ -72,6 +76,7 @@ export function toAddress(search) {
     said.append("p", [kind, weight, facet, id, label].join("~"));
   }
   if (search.balance !== null) said.set("balance", search.balance);
+  for (const one of search.off) said.append("without", one);
   if (search.token !== null) said.set("token_at", search.token);
   if (search.group) said.set("group", "1");
   if (search.captions) said.set("captions", "1");
@@ -99,6 +104,7 @@ export function fromAddress(query) {
     text: (said.get("q") ?? "").trim().slice(0, 2000),
     parts: said.getAll("p").map(partFrom).filter(Boolean).slice(0, 16),
     balance: within(said.get("balance"), -1, 1),
+    off: COUNTED.filter((one) => said.getAll("without").includes(one)),
     token: within(said.get("token_at"), 0, 1),
     group: said.get("group") === "1",
     captions: said.get("captions") === "1",
@@ -149,14 +155,20 @@ function ofKind([value]) {
   return ["video", "audio", "image"].includes(value) ? value : null;
 }
 
+function code([value]) {
+  return /^[a-z]{2,3}$/.test(value) ? value : null;
+}
+
 function choice([value]) {
   return value === "yes" || value === "no" ? value : null;
 }
 
 // ---- the request
 
-/** The weights of visual and audio at a balance. */
-export function weights(balance) {
+/** The weights of visual and audio: at a balance, or of the one that counts. */
+export function weights({ balance, off }) {
+  const [visual, audio] = ["visual", "audio"].map((side) => (off.includes(side) ? 0 : 1));
+  if (!(visual && audio)) return { visual_weight: visual, audio_weight: audio };
   if (balance === null) return { visual_weight: null, audio_weight: null };
   return { visual_weight: round(Math.min(1, 1 - balance)), audio_weight: round(Math.min(1, 1 + balance)) };
 }
@@ -179,9 +191,11 @@ export function toRequest(search) {
   if (search.text) parts.unshift({ text: search.text, weight: 1 });
   return {
     parts,
-    ...weights(search.balance),
+    ...weights(search),
     audio_type: search.token,
     caption_weight: search.captions ? 1 : 0,
+    speech_weight: search.off.includes("speech") ? 0 : null,
+    screen_weight: search.off.includes("screen") ? 0 : null,
     k: search.k,
     group: search.group,
     where: toWhere(search.where),

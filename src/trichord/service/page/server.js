@@ -18,6 +18,7 @@ export const search = (request, signal) => ask("/api/search", { json: request, s
 export const files = (asked, signal) => ask(`/api/files?${asked}`, { signal });
 export const file = (id, { offset = 0, limit = 200, signal } = {}) => ask(`/api/files/${id}?offset=${offset}&limit=${limit}`, { signal });
 export const openFolder = (id) => answer(`/api/files/${id}/open`, { method: "POST" });
+export const texts = (id, signal) => ask(`/api/files/${id}/texts`, { signal });
 export const status = () => ask("/api/status");
 export const timeline = (request, signal) => ask("/api/timeline", { json: request, signal });
 

@@ -1,6 +1,6 @@
 // The similarity of a file's moments to the search over time, visual and audio.
 
-import { draw } from "./element.js";
+import { draw, make } from "./element.js";
 import { clock, score } from "./saying.js";
 
 const [WIDTH, HEIGHT, EDGE] = [1000, 150, 10];
@@ -9,7 +9,7 @@ const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200];
 /**
  * Draw a similarity timeline: {start[], end[], visual[], audio[]}. `marks`: the hits, {start, end, current}.
  * `jump(seconds)` is called with the time that the user points or steps to.
- * Returns {element, axis, scale, move(seconds), value(side, seconds), seen}: `move` sets the playhead;
+ * Returns {element, axis, scale, length, move(seconds), value(side, seconds), seen}: `move` sets the playhead;
  * `seen.point(seconds)` is called with the time of the pointer or the playhead.
  */
 export function drawTimeline(timeline, marks, jump) {
@@ -79,7 +79,30 @@ export function drawTimeline(timeline, marks, jump) {
   });
   move(0);
   const scale = bare ? [] : [high, 0].map((value) => [y(value) / HEIGHT, value.toFixed(value ? 1 : 0)]);
-  return { element: svg, axis: ticks(length), scale, move, seen, value: (side, seconds) => valueAt(timeline, side, seconds) };
+  return { element: svg, axis: ticks(length), scale, length, move, seen, value: (side, seconds) => valueAt(timeline, side, seconds) };
+}
+
+/**
+ * Buttons at the times of found words, {word, start, kind}; words near each other share one.
+ * `most`: how many buttons fit side by side.
+ */
+export function drawWords(words, length, most, jump) {
+  const groups = [];
+  for (const word of words.toSorted((one, other) => one.start - other.start)) {
+    const [first] = groups.at(-1) ?? [];
+    if (first && word.start - first.start < length / most) groups.at(-1).push(word);
+    else groups.push([word]);
+  }
+  return make("div", { class: "word-marks", role: "group", aria: { label: "Found words" } }, ...groups.map((group) => {
+    const [{ start, kind }] = group;
+    const names = [...new Set(group.map(({ word }) => word))].join(", ");
+    const mark = make("button", {
+      type: "button", class: `word-mark ${kind}`, title: `${clock(start)} ${names}`, aria: { label: `${names}, at ${clock(start)}` },
+      on: { click: () => jump(start) },
+    });
+    mark.style.setProperty("--share", Math.min(1, start / length));
+    return mark;
+  }));
 }
 
 const values = (timeline) => [...timeline.visual, ...timeline.audio].filter((value) => value !== null);

@@ -2,15 +2,17 @@
 
 import { byId, changeIcon, make } from "./element.js";
 import * as preview from "./preview.js";
-import { balanceOf, filters } from "./search.js";
+import { COUNTED, balanceOf, filters } from "./search.js";
 import { count } from "./saying.js";
 
 const form = byId("filters");
 const [balance, token] = ["balance", "token"].map(byId);
 
 const kinds = [...byId("kinds").querySelectorAll("button")];
+const counted = [...byId("counted").querySelectorAll("button")];
 
 let collection = { weighting: { visual: 1, audio: 1 }, audio_types: [], tags: [] };
+let off = []; // what does not count in the search that is shown
 
 /** Add the listeners. `change(patch, persistent)`: a persistent change goes into the browser's history. */
 export function attend(change) {
@@ -18,6 +20,9 @@ export function attend(change) {
   dial(token, "token", change);
   for (const name of ["group", "captions"]) {
     byId(name).addEventListener("click", () => change({ [name]: byId(name).getAttribute("aria-pressed") !== "true" }, true));
+  }
+  for (const button of counted) {
+    button.addEventListener("click", () => change({ off: toggled(button.dataset.counts) }, true));
   }
   byId("filters-toggle").addEventListener("click", () => openFilters(form.hidden));
   for (const button of kinds) {
@@ -54,9 +59,44 @@ export function fit(found) {
   }
   byId("captions").hidden = !collection.captions;
   byId("speech-field").hidden = !collection.speech;
+  fitWords();
   byId("tags-field").hidden = !collection.tags?.length;
   byId("tag-list").replaceChildren(...(collection.tags ?? []).map((tag) => make("label", { class: "tag-choice" },
     make("input", { type: "checkbox", name: "tags", value: tag }), make("span", {}, tag))));
+}
+
+/** Show what there is of words, if the archive has some. */
+function fitWords() {
+  const { comparable = [], texts = [], languages = [] } = collection;
+  const sides = comparable.flat();
+  const there = { visual: sides.includes("vision"), audio: sides.includes("audio"), speech: texts.includes("speech"), screen: texts.includes("screen") };
+  byId("counted").hidden = !texts.length;
+  for (const button of counted) button.hidden = !there[button.dataset.counts];
+  byId("hint-words").hidden = !texts.length;
+  const names = new Intl.DisplayNames("en", { type: "language" });
+  const codes = languages.filter((code) => /^[a-z]{2,3}$/.test(code)); // the filter knows no others
+  byId("language-field").hidden = codes.length < 2;
+  byId("language").replaceChildren(make("option", { value: "" }, "any"), ...codes.map((value) => make("option", { value }, names.of(value))));
+}
+
+/** What does not count after a click. */
+function toggled(name) {
+  const next = new Set(off.includes(name) ? off.filter((one) => one !== name) : [...off, name]);
+  // A side that the model lacks counts for nothing: with the other one off, only words are left.
+  const sides = counted.filter(({ dataset }) => ["visual", "audio"].includes(dataset.counts));
+  const none = sides.every((button) => button.hidden || next.has(button.dataset.counts));
+  for (const side of sides.filter((button) => button.hidden)) next[none ? "add" : "delete"](side.dataset.counts);
+  return COUNTED.filter((one) => next.has(one));
+}
+
+function showCounted() {
+  const on = counted.filter((button) => !button.hidden && !off.includes(button.dataset.counts));
+  for (const button of counted) {
+    button.setAttribute("aria-pressed", on.includes(button));
+    button.disabled = on.length === 1 && on[0] === button;
+    button.title = button.disabled ? "One must count: switch on another one first" : "";
+  }
+  byId("balance-dial").hidden = off.includes("visual") || off.includes("audio");
 }
 
 /** Show the values of a search. */
@@ -71,6 +111,8 @@ export function show(search) {
   token.setAttribute("aria-valuetext", `${Math.round(listening * 100)} % nonverbal`);
   byId("token-reset").hidden = search.token === null || search.token === collection.audio_types?.[0];
   for (const name of ["group", "captions"]) byId(name).setAttribute("aria-pressed", search[name]);
+  off = search.off;
+  showCounted();
   showFilters(search);
 }
 
@@ -107,7 +149,7 @@ function read() {
   const said = new FormData(form);
   const kind = kinds.find((button) => button.getAttribute("aria-pressed") === "true")?.dataset.kind;
   const where = kind ? { kind } : {};
-  for (const name of ["path", "since", "until", "has_audio", "has_speech", "missing"]) {
+  for (const name of ["path", "since", "until", "has_audio", "has_speech", "language", "missing"]) {
     const value = (said.get(name) ?? "").trim();
     if (value) where[name] = value;
   }
