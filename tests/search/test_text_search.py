@@ -12,7 +12,7 @@ from trichord.search.filters import Filter
 from trichord.search.hit_lists import moments_in, to_cues, to_fields
 from trichord.search.indexing import index
 from trichord.search.query import Query
-from trichord.search.terms import stems_of, words_of
+from trichord.search.terms import code_of, stems_of, words_of
 from trichord.search.text_table import FileTexts
 from trichord.search.text_update import update_meaning
 from trichord.speech.transcript import SpokenSegment, Word
@@ -67,6 +67,9 @@ def test_words_are_compared_without_case_accents_and_endings():
     assert words_of("天気 now") == ["天", "気", "now"]
     assert stems_of(["turned", "cars"], "en") == stems_of(["turning", "car"], "en-GB")
     assert stems_of(["turned"], "en") == stems_of(["turned"], "")
+    assert [code_of(one) for one in ("en-GB", "eng", "deu", "zh_TW", "und", "")] == [
+        "en", "en", "de", "zh", "", ""
+    ]  # fmt: skip
     assert stems_of(["hauser"], "de") != stems_of(["hauser"], "xx") == ["hauser"]
 
 
@@ -162,7 +165,7 @@ def test_moments_are_filtered_by_language_speaker_and_speech(put, collection, ti
     red = put(
         "red.mp4", [line(0.5, 1.0, "hello", speaker="Ann"), line(2.5, 3.0, "yes", speaker="Bo")]
     )
-    blue = put("blue.mp4", [line(0.0, 4.0, "guten Tag", language="de")], language="de")
+    blue = put("blue.mp4", [line(0.0, 4.0, "guten Tag", language="de-AT")], language="deu")
     engine = SearchEngine(collection, tiny_model, decoder)
 
     def spans(**where):
@@ -249,3 +252,15 @@ def test_what_is_removed_is_gone_from_disk_too(put, collection, archive):
     files = [path for path in (collection.path / "texts.lance").rglob("*") if path.is_file()]
     assert files
     assert not any(b"secretword" in path.read_bytes() for path in files)
+
+
+def test_a_timeline_has_all_lines_of_its_file(put, collection, tiny_model, decoder):
+    lines = [line(0.0, 1.0, "a rare word"), line(2.0, 3.0, "another rare word")]
+    file = put("red.mp4", lines)
+    put("red.mp4", [line(1.0, 2.0, "RARE WORD")], kind="screen")
+    put("blue.mp4", [line(0.0, 1.0, "a rare word elsewhere")])
+    engine = SearchEngine(collection, tiny_model, decoder)
+    found = engine.timeline(Query.of('"rare word"'), file).texts
+    assert [text.text for text in found] == ["a rare word", "RARE WORD", "another rare word"]
+    silent = engine.timeline(Query.of("rare word", speech_weight=0, screen_weight=0), file)
+    assert silent.texts == ()

@@ -335,7 +335,14 @@ class SearchEngine:
             UserError: As for `search`, or the collection has no such file.
         """
         prepared = self.plan(query)
-        return timeline_over(file, prepared.plan, prepared.snapshot.gallery)
+        timeline = timeline_over(file, prepared.plan, prepared.snapshot.gallery)
+        texts = [
+            found
+            for kind, weight in _weights_of_words(query).items()
+            if weight != 0
+            for found in self.texts.found_in(file, Wanted.of(query, loose=weight is not None), kind)
+        ]
+        return replace(timeline, texts=tuple(sorted(texts, key=lambda found: found.at)))
 
     def _snapshot(self, token: float | None) -> Snapshot:
         """The moments at an audio type token, loaded if needed."""
@@ -417,11 +424,7 @@ class SearchEngine:
         if not query.words:
             return ()
         matches: list[TextMatches] = []
-        weights: dict[TextKind, float | None] = {
-            "speech": query.speech_weight,
-            "screen": query.screen_weight,
-        }
-        for kind, weight in weights.items():
+        for kind, weight in _weights_of_words(query).items():
             if weight == 0 or kind not in self.texts.kinds:
                 continue
             loose = weight is not None
@@ -454,6 +457,10 @@ def _require(k: int, rerank: int) -> None:
         raise UserError(f"The number of hits is {k}: give at least 1.")
     if rerank < 0:
         raise UserError(f"--rerank is {rerank}: give a number of moments, or 0 for none.")
+
+
+def _weights_of_words(query: Query) -> dict[TextKind, float | None]:
+    return {"speech": query.speech_weight, "screen": query.screen_weight}
 
 
 def _rows_of(

@@ -10,7 +10,7 @@ import pyarrow as pa
 from trichord.models.calibration import BestScores
 from trichord.search.gallery import Gallery
 from trichord.search.query_plan import QueryPlan, Rows, ScoredRows
-from trichord.types import Hit, UserError
+from trichord.types import FoundText, Hit, UserError
 from trichord.types.arrays import Float, Int
 
 WEAK_FROM = 0.5
@@ -36,7 +36,8 @@ class SimilarityTimeline:
     """The scores of a file's moments, in order of time: those that its hits would have.
 
     `visual` and `audio` are None if a moment lacks the modality, `score` if it has no modality that the
-    query compares. `start` and `end` are seconds into the file.
+    query compares. `start` and `end` are seconds into the file. `texts` are all its lines that have words
+    of the query, by time.
     """
 
     file: str
@@ -45,6 +46,7 @@ class SimilarityTimeline:
     visual: Values
     audio: Values
     score: Values
+    texts: tuple[FoundText, ...] = ()
 
 
 def hits_of(scored: ScoredRows, gallery: Gallery) -> list[Hit]:

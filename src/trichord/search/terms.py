@@ -14,7 +14,17 @@ ALGORITHMS = {
     "ru": "russian", "sr": "serbian", "sv": "swedish", "ta": "tamil", "tr": "turkish",
     "yi": "yiddish",
 }  # fmt: skip
-"""Snowball's stemmers by the first two letters of a language; words of others are not stemmed."""
+"""Snowball's stemmers by language; words of others are not stemmed."""
+SHORT = {
+    "ara": "ar", "arm": "hy", "baq": "eu", "cat": "ca", "ces": "cs", "chi": "zh", "cze": "cs",
+    "dan": "da", "deu": "de", "dut": "nl", "ell": "el", "eng": "en", "est": "et", "eus": "eu",
+    "fin": "fi", "fra": "fr", "fre": "fr", "ger": "de", "gle": "ga", "gre": "el", "hin": "hi",
+    "hun": "hu", "hye": "hy", "ind": "id", "ita": "it", "jpn": "ja", "kor": "ko", "lit": "lt",
+    "nep": "ne", "nld": "nl", "nob": "nb", "nor": "no", "pol": "pl", "por": "pt", "ron": "ro",
+    "rum": "ro", "rus": "ru", "spa": "es", "srp": "sr", "swe": "sv", "tam": "ta", "tur": "tr",
+    "ukr": "uk", "und": "", "yid": "yi", "zho": "zh",
+}  # fmt: skip
+"""Codes of two letters (ISO 639-1) by those of three (639-2), which tracks of containers have."""
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
 _UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
@@ -51,10 +61,16 @@ def stems_of(words: Sequence[str], language: str) -> list[str]:
     They are stemmed without their accents, and as English ones if their language is unknown, queries and
     indexed words alike: the wrong stemmer may stem too little, but never differently.
     """
-    algorithm = ALGORITHMS.get(language[:2].lower() or "en")
+    algorithm = ALGORITHMS.get(code_of(language) or "en")
     if algorithm is None:
         return list(words)
     from snowballstemmer import stemmer
 
     own: Any = stemmer(algorithm)  # a new one each time: it is not safe between threads
     return [own.stemWord(word) or word for word in words]
+
+
+def code_of(language: str) -> str:
+    """A language without its country, in two letters where there are such: 'en' for 'en-GB' and 'eng'."""
+    code = re.split("[-_]", language.lower())[0]
+    return SHORT.get(code, code)

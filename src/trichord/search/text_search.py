@@ -152,6 +152,14 @@ class TextIndex:
         """
         return self._moments((one.signature, one.found) for one in self.lines_with(wanted, kind))
 
+    def found_in(self, file: str, wanted: Wanted, kind: TextKind) -> list[FoundText]:
+        """The lines of a file in which the words are said, or shown, by time."""
+        signature = self._signatures.get(file)
+        if signature is None:
+            return []
+        lines = self.lines_with(wanted, kind, signature)
+        return sorted((one.found for one in lines), key=lambda found: found.at)
+
     def similar(
         self, words: str, texts: TextVectors, kind: TextKind, *, loose: bool = False
     ) -> Matches:
@@ -206,25 +214,31 @@ class TextIndex:
         signature = self._signatures.get(file)
         return self.table.lines(signature, kind) if signature else ()
 
-    def lines_with(self, wanted: Wanted, kind: TextKind) -> list[LineMatch]:
-        """The lines that have the words, best first."""
+    def lines_with(self, wanted: Wanted, kind: TextKind, signature: str = "") -> list[LineMatch]:
+        """The lines that have the words, best first; all, or those of one file."""
         known = self._kinds.get(kind)
         if known is None or not wanted:
             return []
         found = [
             match
             for language in known.languages
-            for match in self._of_language(wanted, kind, language, known.frequent)
+            for match in self._of_language(wanted, kind, language, known.frequent, signature)
         ]
         return sorted(found, key=lambda one: (-one.score, one.signature, one.found.start))[:MOST]
 
     def _of_language(
-        self, wanted: Wanted, kind: TextKind, language: str, frequent: frozenset[str]
+        self,
+        wanted: Wanted,
+        kind: TextKind,
+        language: str,
+        frequent: frozenset[str],
+        signature: str,
     ) -> Iterator[LineMatch]:
         words = stems_of(wanted.words, language)
         needed = [one for one in words if one not in frequent] or words
         phrases = [stems_of(phrase, language) for phrase in wanted.phrases]
         where = f"kind = '{kind}' AND {sql_in('language', [language])}"
+        where += f" AND {sql_in('signature', [signature])}" if signature else ""
         misspelt: dict[str, int] = {}
         rows = self._search(_query(phrases, needed, misspelt, wanted.loose), where)
         if not rows and needed:

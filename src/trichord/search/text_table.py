@@ -14,7 +14,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 
-from trichord.search.terms import placed_words, stems_of
+from trichord.search.terms import code_of, placed_words, stems_of
 from trichord.speech.transcript import SpokenSegment, Word
 from trichord.storage import Storage
 from trichord.storage.lance_table import KEPT_FOR, KEY, LanceTable, sql_in
@@ -227,10 +227,12 @@ def _rows(texts: FileTexts) -> Any:
         "engine": texts.engine,
         "source": texts.source,
         "made": texts.made,
-        "language": texts.language,
+        "language": code_of(texts.language),
     }
     records = [marker]
-    lines = [replace(line, language=line.language or texts.language) for line in texts.lines]
+    lines = [
+        replace(line, language=code_of(line.language or texts.language)) for line in texts.lines
+    ]
     for number, (line, indexed) in enumerate(zip(lines, _indexed(lines), strict=True)):
         records.append(
             {

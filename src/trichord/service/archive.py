@@ -18,7 +18,7 @@ from trichord.search.updating import Indexed
 from trichord.service.allowance import Allowance
 from trichord.service.batching import Batcher, Lane
 from trichord.service.browsing import list_files, list_moments
-from trichord.service.catalogue import Catalogue, numbers
+from trichord.service.catalogue import Catalogue, numbers, text_response
 from trichord.service.errors import RefusedError, redact_paths
 from trichord.service.file_manager import show
 from trichord.service.jobs import Jobs
@@ -273,6 +273,7 @@ class Archive:
             visual=numbers(timeline.visual),
             audio=numbers(timeline.audio),
             score=numbers(timeline.score),
+            texts=[text_response(text) for text in timeline.texts],
         )
 
     async def _hits(self, query: ParsedQuery, request: SearchRequest) -> Sequence[Hit]:

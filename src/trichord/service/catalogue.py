@@ -131,7 +131,7 @@ class Catalogue:
             chance=number(hit.chance),
             weak=hit.weak,
             demoted=hit.demoted,
-            texts=[_text(text) for text in hit.texts],
+            texts=[text_response(text) for text in hit.texts],
             play=hit.start,
             missing=moment.file in missing,
             more=self.to_response(hit.more, missing),
@@ -174,7 +174,8 @@ def _common_folder(files: Sequence[str]) -> str:
     return str(Path(common).parent) if common in files else common
 
 
-def _text(text: FoundText) -> FoundTextResponse:
+def text_response(text: FoundText) -> FoundTextResponse:
+    """A found line for clients."""
     words = [WordResponse(word=word, start=start) for word, start in text.words]
     return FoundTextResponse(
         kind=text.kind, start=text.start, end=text.end, text=text.text, words=words

@@ -391,13 +391,17 @@ class SearchResponse(BaseModel):
 
 
 class TimelineResponse(BaseModel):
-    """One value for each moment of the file, in order; null if the moment or the query lacks it."""
+    """One value for each moment of the file, in order; null if the moment or the query lacks it.
+
+    `texts` are all lines of the file that have words of the query, by time.
+    """
 
     start: list[float]
     end: list[float]
     visual: list[float | None]
     audio: list[float | None]
     score: list[float | None]
+    texts: list[FoundTextResponse]
 
 
 class LineResponse(BaseModel):

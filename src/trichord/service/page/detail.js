@@ -44,8 +44,8 @@ export function show(hit, around, request, acts) {
   siblings(hit, around, acts);
   reveal();
   const control = (asking = new AbortController());
-  askTimeline(hit, around, request, acts, control);
-  if (acts.words) askTexts(hit, foundIn(hit.file, [hit, ...around]), control);
+  const coming = askTimeline(hit, around, request, acts, control);
+  if (acts.words) askTexts(hit, coming.then((timeline) => timeline?.texts ?? foundIn(hit.file, [hit, ...around])), control);
   server.file(hit.file, { limit: 1, signal: control.signal }).then((file) => {
     if (shown === hit) byId("facts").append(describe(file));
   }, () => {}); // without its date and size the moment can be seen all the same
@@ -285,10 +285,10 @@ function explanation(hit, names) {
 
 // ---- what is said and shown
 
-async function askTexts(item, found, control) {
+async function askTexts(item, coming, control) {
   const place = byId("transcript");
   try {
-    const texts = await server.texts(item.file, control.signal);
+    const [texts, found] = await Promise.all([server.texts(item.file, control.signal), coming]);
     if (shown !== item || !(texts.speech.length || texts.screen.length)) return;
     transcript = drawTranscript(item, texts, found, item.kind === "image" ? null : jump);
     place.replaceChildren(transcript.element);
@@ -296,7 +296,7 @@ async function askTexts(item, found, control) {
     transcript.now(player ? player.currentTime || played(item).start : 0);
   } catch (refusal) {
     if (refusal.name === "AbortError" || shown !== item) return;
-    const again = make("button", { type: "button", class: "plain small", on: { click: () => askTexts(item, found, control) } }, "Try again");
+    const again = make("button", { type: "button", class: "plain small", on: { click: () => askTexts(item, coming, control) } }, "Try again");
     place.replaceChildren(make("h3", { id: "transcript-title" }, "Transcript"), make("p", { class: "timeline-note", role: "alert" }, refusal.message, " ", again));
     place.hidden = false;
   }
@@ -304,20 +304,23 @@ async function askTexts(item, found, control) {
 
 // ---- the timeline
 
+/** Resolves to the timeline; to null if there is none. */
 async function askTimeline(hit, around, request, acts, control) {
   const place = byId("timeline");
   const section = place.closest(".course");
   byId("legend").replaceChildren();
   section.hidden = hit.kind === "image";
-  if (section.hidden) return;
+  if (section.hidden) return null;
   place.replaceChildren(make("p", { class: "timeline-note" }, "Reading the file's moments …"));
   try {
     const timeline = await server.timeline({ ...request, file: hit.file }, control.signal);
     if (shown === hit) showTimeline(timeline, hit, around);
+    return timeline;
   } catch (refusal) {
-    if (refusal.name === "AbortError") return;
+    if (refusal.name === "AbortError") return null;
     const again = make("button", { type: "button", class: "plain small", on: { click: () => askTimeline(hit, around, request, acts, control) } }, "Try again");
     place.replaceChildren(make("p", { class: "timeline-note", role: "alert" }, refusal.message, " ", again));
+    return null;
   }
 }
 
@@ -326,7 +329,7 @@ function showTimeline(timeline, hit, around) {
     .map(({ id, start, end }) => ({ start, end, current: id === hit.id }));
   if (!marks.some((mark) => mark.current)) marks.push({ start: hit.start, end: hit.end, current: true });
   byId("timeline").classList.remove("bare");
-  placeTimeline(drawTimeline(timeline, marks, jump), foundIn(hit.file, [hit, ...around]));
+  placeTimeline(drawTimeline(timeline, marks, jump), timeline.texts);
   course.move(played(hit).start);
   legend(course, (hit.start + hit.end) / 2);
   const drawn = course;
