@@ -27,15 +27,19 @@ LINES = (
 def collection(collection):
     """The archive, with words in its film and its sound."""
     collection.texts.put(
-        FileTexts(
-            signature="red.mp4", kind="speech", lines=LINES, status="recognised", language="en"
-        )
+        [
+            FileTexts(
+                signature="red.mp4", kind="speech", lines=LINES, status="recognised", language="en"
+            )
+        ]
     )
     title = (SpokenSegment(start=1.0, end=4.0, text="TURN LEFT"),)
-    collection.texts.put(FileTexts(signature="red.mp4", kind="screen", lines=title, status="read"))
+    collection.texts.put(
+        [FileTexts(signature="red.mp4", kind="screen", lines=title, status="read")]
+    )
     german = (SpokenSegment(start=0.0, end=1.0, text="Links abbiegen", language="de"),)
     collection.texts.put(
-        FileTexts(signature="tone.wav", kind="speech", lines=german, status="recognised")
+        [FileTexts(signature="tone.wav", kind="speech", lines=german, status="recognised")]
     )
     return collection
 

@@ -136,7 +136,9 @@ def worded(films, model, decoder, collection, tmp_path_factory):
     signatures = {row["file"]: row["signature"] for row in rows}
     for (name, kind), lines in LINES.items():
         signature = signatures[str(films / name)]
-        copy.texts.put(FileTexts(signature=signature, kind=kind, lines=lines, status="recognised"))
+        copy.texts.put(
+            [FileTexts(signature=signature, kind=kind, lines=lines, status="recognised")]
+        )
     app = create(SearchEngine(copy, model, decoder), roots=[films])
     with serving(app) as address:
         yield address
