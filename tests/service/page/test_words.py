@@ -145,8 +145,13 @@ def test_a_line_that_has_no_words_of_the_search_is_shown_as_found(visit, worded)
             hit["texts"] = [text | {"words": []} for text in hit["texts"]]
         route.fulfill(response=response, json=answer)
 
+    def forget(route):
+        response = route.fetch()
+        route.fulfill(response=response, json=response.json() | {"texts": []})
+
     page = visit("/docs", at=worded)
     page.route("**/api/search", alter)
+    page.route("**/api/timeline", forget)
     page.goto(worded + QUOTED)
     page.locator(".card", has_text="Now turn left").locator(".open").click()
     page.wait_for_selector(".word-mark")

@@ -45,7 +45,7 @@ export function show(hit, around, request, acts) {
   reveal();
   const control = (asking = new AbortController());
   const coming = askTimeline(hit, around, request, acts, control);
-  if (acts.words) askTexts(hit, coming.then((timeline) => timeline?.texts ?? foundIn(hit.file, [hit, ...around])), control);
+  if (acts.words) askTexts(hit, coming.then((timeline) => foundIn(hit.file, [hit, ...around], timeline?.texts)), control);
   server.file(hit.file, { limit: 1, signal: control.signal }).then((file) => {
     if (shown === hit) byId("facts").append(describe(file));
   }, () => {}); // without its date and size the moment can be seen all the same
@@ -329,7 +329,7 @@ function showTimeline(timeline, hit, around) {
     .map(({ id, start, end }) => ({ start, end, current: id === hit.id }));
   if (!marks.some((mark) => mark.current)) marks.push({ start: hit.start, end: hit.end, current: true });
   byId("timeline").classList.remove("bare");
-  placeTimeline(drawTimeline(timeline, marks, jump), timeline.texts);
+  placeTimeline(drawTimeline(timeline, marks, jump), foundIn(hit.file, [hit, ...around], timeline.texts));
   course.move(played(hit).start);
   legend(course, (hit.start + hit.end) / 2);
   const drawn = course;

@@ -11,10 +11,11 @@ export function played(hit) {
   return { start: hit.play ?? hit.start, end: Math.max(hit.end, ...(hit.texts ?? []).map(({ end }) => end)) };
 }
 
-/** The lines that a search found in a file, each once, by the hits that are known. */
-export function foundIn(file, hits) {
+/** The lines that a search found in a file, each once: those with words, and those of the known hits, which
+ * may be found by their meaning. */
+export function foundIn(file, hits, withWords = []) {
   const all = hits.flatMap((hit) => [hit, ...(hit.more ?? [])]).filter((hit) => hit.file === file);
-  const lines = all.flatMap((hit) => hit.texts ?? []);
+  const lines = [...all.flatMap((hit) => hit.texts ?? []), ...withWords];
   return [...new Map(lines.map((line) => [`${line.kind} ${line.start} ${line.text}`, line])).values()];
 }
 
