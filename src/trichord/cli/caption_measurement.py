@@ -37,7 +37,6 @@ def measure_writer(
         write_captions,
     )
 
-    _require_sense(chosen)
     experiment, provenance = held.experiment(), held.provenance()
     model = held.load().to(device_of(chosen.device))
     assert model.captioner is not None
@@ -80,7 +79,7 @@ def measure_writer(
     )
 
 
-def _require_sense(chosen: Measurement) -> None:
+def require_caption_sense(chosen: Measurement) -> None:
     """Refuse options that say nothing of captions.
 
     Raises:
@@ -94,4 +93,5 @@ def _require_sense(chosen: Measurement) -> None:
         not chosen.weights,
         "--visual-weight and --audio-weight: this run writes captions; leave both options out.",
     )
-    require_unset(chosen, "a run that writes captions", "ties", "similarity")
+    others = ("ties", "similarity", "ranks", "worst")
+    require_unset(chosen, "a run that writes captions", *others)

@@ -1,7 +1,7 @@
 """Commands that measure runs: `evaluate` and `compare`."""
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import fields
 from itertools import chain
 from pathlib import Path
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from trichord.api.model import fetch_towers, is_run
+from trichord.cli.caption_measurement import measure_writer, require_caption_sense
 from trichord.cli.console import aside, out
-from trichord.cli.measurement import Measurement, lenders, measure_run
+from trichord.cli.measurement import Measured, Measurement, lenders, measure_run
 from trichord.cli.options import checked, require_unset
 from trichord.cli.places import MeasuredName, experiment_of, names_in, seeds_in, subject_of
 from trichord.cli.reports import (
@@ -24,12 +25,14 @@ from trichord.cli.reports import (
     require_report,
 )
 from trichord.types import Clip, UserError
-from trichord.types.rules import Checked, Distinct, InputFile, OutputFile
+from trichord.types.rules import Checked, Distinct, InputFile, OutputFile, require
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from trichord.evaluation.rank_files import Write
     from trichord.evaluation.report import Report
+    from trichord.media import Decoder
 
 AS_USUAL, USUAL_REPORTS = Measurement(), Choice()
 
@@ -83,23 +86,26 @@ def measure_all(names: Sequence[str], manifest: Path, chosen: Measurement) -> "l
         fetch_towers(name)
 
     from trichord.checkpoint import Run
-    from trichord.cli.caption_measurement import measure_writer
     from trichord.encoders.weight_cache import shared_towers
     from trichord.evaluation.ceilings import known_ceiling
+    from trichord.evaluation.rank_files import rank_file
     from trichord.media import Decoder
 
     subjects = [subject_of(name) for name in names]
     writers = [one for one in subjects if one.experiment().model.captioner is not None]
     best = known_ceiling(clips) if chosen.is_bounded and len(writers) < len(subjects) else None
     reports: list[Report] = []
-    with Decoder() as decoder, shared_towers():
+    ranks = rank_file(chosen.ranks) if chosen.ranks else nullcontext()
+    with Decoder() as decoder, shared_towers(), ranks as write_ranks:
         for one in subjects:
             if isinstance(one, Run) and one in writers:
                 place = place_of(one.path, chosen, "captions")
                 report = measure_writer(one, clips, manifest, chosen, decoder)
             else:
                 place = place_of(one.path, chosen, "evaluation")
-                [report] = measure_run(one, clips, manifest, [chosen], decoder, best)
+                [measured] = measure_run(one, clips, manifest, [chosen], decoder, best)
+                report = measured.report
+                keep_queries(measured, chosen, clips, decoder, write_ranks)
             tables = keep(report, place)
             for table in tables if len(subjects) == 1 else ():
                 out.print(table)
@@ -109,7 +115,26 @@ def measure_all(names: Sequence[str], manifest: Path, chosen: Measurement) -> "l
                 written = f"{place.parent}: {files} written."
             out.print(written, markup=False, soft_wrap=True)
             reports.append(report)
+    for path in filter(None, (chosen.ranks, chosen.worst)):
+        out.print(f"{path} written.", markup=False, soft_wrap=True)
     return reports
+
+
+def keep_queries(
+    measured: Measured,
+    chosen: Measurement,
+    clips: Sequence[Clip],
+    decoder: "Decoder",
+    write_ranks: "Write | None",
+) -> None:
+    """Write each query with its rank, and the page of the worst, where these are asked for."""
+    from trichord.cli.worst_queries import write_worst
+    from trichord.evaluation.rank_files import ranked_queries
+
+    if write_ranks:
+        write_ranks(ranked_queries(measured.report, measured.answered, measured.vectors))
+    if chosen.worst:
+        write_worst(chosen.worst, measured, clips, chosen.worst_count, decoder)
 
 
 def clips_to_measure(names: Sequence[str], manifest: Path, chosen: Measurement) -> list[Clip]:
@@ -119,6 +144,10 @@ def clips_to_measure(names: Sequence[str], manifest: Path, chosen: Measurement) 
         UserError: They cannot be measured so, or there are no such clips.
     """
     chosen.require_sense()
+    require(
+        not chosen.worst or len(names) == 1,
+        f"--worst {chosen.worst} is a page of one run, and these are {len(names)}: name one of them.",
+    )
     require_place([Path(name) if is_run(Path(name)) else None for name in names], chosen)
 
     from trichord.corpora.manifest import read_manifest, select
@@ -133,7 +162,9 @@ def clips_to_measure(names: Sequence[str], manifest: Path, chosen: Measurement) 
         raise UserError(
             f"{untaught[0]} has not learnt to write captions yet: train it, and evaluate the run."
         )
-    if not writers:
+    if writers:
+        require_caption_sense(chosen)
+    else:
         options = [one.name for one in fields(chosen.captions)]
         mode = "a run that writes no captions"
         require_unset(chosen.captions, mode, *options, prefix="--captions")
