@@ -224,3 +224,56 @@ def test_a_transcript_beside_a_file_that_cannot_be_read_is_said(misled):
     _, (_, said, _, _) = misled
     Path(said.path).with_name("said.en.srt").write_bytes(b"\x00\x01 no times")
     assert "said.en.srt is not read: " in transcript_of(said)
+
+
+# Compared in pairs
+
+
+def test_systems_are_compared_in_pairs(runs, command, tmp_path, capsys):
+    line = f"compare {runs}/slava-av {runs}/audio-visual {runs}/clip-clap --paired --resamples 100"
+    assert command(f"{line} --json {tmp_path}/pairs.json") == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert "audio-visual against slava-av" in words
+    assert "bootstrap over clips, 100 resamples, seed 0" in words
+    assert "slava-av: 2 seeds; clip-clap: 1 seed." in words
+    assert "Left out, not answered by both: visual<-sound." in words
+    held = json.loads((tmp_path / "pairs.json").read_text())
+    assert [(one["first"], one["other"]) for one in held["paired"]] == [
+        ("slava-av", "audio-visual"),
+        ("slava-av", "clip-clap"),
+    ]
+    task = held["paired"][0]["tasks"]["audio<-audio"]
+    systems = {one["name"]: one["rows"]["audio<-audio"]["cells"] for one in held["systems"]}
+    for measure in ("R@1", "R@5", "R@10", "MRR", "median rank"):
+        one = task["differences"][measure]
+        assert one["first"] == pytest.approx(systems["slava-av"][measure]["mean"])
+        assert one["other"] == pytest.approx(systems["audio-visual"][measure]["mean"])
+        assert one["low"] <= one["difference"] <= one["high"]
+
+
+def test_all_three_recalls_are_shown(runs, command, capsys):
+    assert command(f"compare {runs}/slava-av {runs}/clip-clap") == 0
+    shown = capsys.readouterr().out
+    assert [f"R@{k}, text or sound to media" in shown for k in (1, 5, 10)] == [True] * 3
+    assert shown.count("Protocol:") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("{runs}/slava-av --paired", "all that is named are seeds of one (slava-av)"),
+        (
+            "{runs}/slava-av {runs}/clip-clap --resamples 9",
+            "--resamples has no effect with no --pai",
+        ),
+        ("{runs}/slava-av {old} --paired", "has no ranks of its queries"),
+    ],
+)
+def test_what_cannot_be_paired_is_refused(line, told, runs, command, capsys, tmp_path):
+    held = json.loads((runs / "clip-clap/evaluation.json").read_text())
+    del held["ranks"]
+    (tmp_path / "old.json").write_text(json.dumps(held))
+    line = line.format(runs=runs, old=tmp_path / "old.json")
+    assert command(f"compare {line} --json {tmp_path}/pairs.json") == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "pairs.json").exists()

@@ -24,6 +24,7 @@ from trichord.cli.reports import (
     require_place,
     require_report,
 )
+from trichord.evaluation.bootstrap import Resamples, Resampling
 from trichord.types import Clip, UserError
 from trichord.types.rules import Checked, Distinct, InputFile, OutputFile, require
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from trichord.evaluation.report import Report
     from trichord.media import Decoder
 
+RESAMPLES = 2000
+"""Of a paired comparison."""
 AS_USUAL, USUAL_REPORTS = Measurement(), Choice()
 
 
@@ -280,6 +283,8 @@ def compare(arguments: list[str]) -> None:
         figure: Annotated[Path | None, OutputFile(".png")] = None,
         json: Annotated[Path | None, OutputFile()] = None,
         paper: bool = False,
+        paired: bool = False,
+        resamples: Resamples = RESAMPLES,
     ) -> None:
         """Set evaluated runs side by side, with the spread over seeds.
 
@@ -293,10 +298,18 @@ def compare(arguments: list[str]) -> None:
             figure: Also draw it into this PNG.
             json: Also write it into this file.
             paper: Also show the papers' own values.
+            paired: Also show how each system differs from the first one named, with intervals over the
+                clips that both were asked for.
+            resamples: Of the bootstrap behind these intervals.
         """
+        require(
+            paired or resamples == RESAMPLES,
+            "--resamples has no effect with no --paired: leave it out.",
+        )
         places = [[one] if one.is_file() else run_paths([one]) for one in runs]
         kind, reports = reports_of(list(chain(*places)), choice)
-        _compare(kind, reports, json, figure)
+        how = Resampling(resamples) if paired else None
+        _compare(kind, reports, json, figure, how)
         if paper:
             show_paper(KINDS[kind])
         if figure:
@@ -305,22 +318,34 @@ def compare(arguments: list[str]) -> None:
     tyro.cli(checked(run), args=arguments, prog="trichord compare")
 
 
-def _compare(kind: Kind, reports: Sequence[Path], json: Path | None, figure: Path | None) -> None:
+def _compare(
+    kind: Kind,
+    reports: Sequence[Path],
+    json: Path | None,
+    figure: Path | None,
+    paired: Resampling | None,
+) -> None:
     """Show reports of one kind side by side, as JSON and as a figure where these are asked for."""
     from trichord.evaluation.captions.report import CAPTION_STYLE, CAPTION_TITLE, CaptionReport
-    from trichord.evaluation.comparison import R_AT_10, Style
+    from trichord.evaluation.comparison import R_AT_10, Style, compare_paired
     from trichord.evaluation.comparison import compare as side_by_side
     from trichord.evaluation.figures import draw_comparison
     from trichord.evaluation.report import RetrievalReport, read_report, write_json
-    from trichord.evaluation.tables import measures_table, systems_table
+    from trichord.evaluation.tables import measures_table, paired_table, recall_tables
 
+    require(
+        kind == "evaluation" or paired is None,
+        "--paired is of retrieval, and these runs write captions: leave it out.",
+    )
     if kind == "captions":
         found = side_by_side([read_report(path, CaptionReport) for path in reports], CAPTION_TITLE)
         out.print(measures_table(found, CAPTION_STYLE))
     else:
         title = f"{R_AT_10} by task and system"
-        found = side_by_side([read_report(path, RetrievalReport) for path in reports], title)
-        out.print(systems_table(found, R_AT_10))
+        read = [read_report(path, RetrievalReport) for path in reports]
+        found = compare_paired(read, title, paired) if paired else side_by_side(read, title)
+        for table in (*recall_tables(found), *map(paired_table, found.paired)):
+            out.print(table)
     if json:
         write_json(found, json)
     if figure:
