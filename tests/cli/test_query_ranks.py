@@ -235,12 +235,12 @@ def test_systems_are_compared_in_pairs(runs, command, tmp_path, capsys):
     words = " ".join(capsys.readouterr().out.split())
     assert "audio-visual against slava-av" in words
     assert "bootstrap over clips, 100 resamples, seed 0" in words
-    assert "slava-av: 2 seeds; clip-clap: 1 seed." in words
+    assert "slava-av: 2 seeds; zero-shot: 1 seed." in words
     assert "Left out, not answered by both: visual<-sound." in words
     held = json.loads((tmp_path / "pairs.json").read_text())
     assert [(one["first"], one["other"]) for one in held["paired"]] == [
         ("slava-av", "audio-visual"),
-        ("slava-av", "clip-clap"),
+        ("slava-av", "zero-shot"),
     ]
     task = held["paired"][0]["tasks"]["audio<-audio"]
     systems = {one["name"]: one["rows"]["audio<-audio"]["cells"] for one in held["systems"]}

@@ -45,16 +45,19 @@ def ranks(rank, clip):
     )
 
 
-def paired(report, first, other, clip, how=FEW):
-    """The differences of systems with these ranks: a list for each seed."""
-    systems = [
-        [
-            replace(report(name, seed), ranks={"a": ranks(one, clip)})
-            for seed, one in enumerate(some)
+@pytest.fixture
+def paired(report):
+    """Gives the differences of systems with these ranks: a list for each seed."""
+    seeds = [report(seed=seed) for seed in range(3)]
+
+    def build(first, other, clip, how=FEW):
+        systems = [
+            [replace(seeds[i], ranks={"a": ranks(one, clip)}) for i, one in enumerate(some)]
+            for some in (first, other)
         ]
-        for name, some in (("one", first), ("two", other))
-    ]
-    return pair(("one", systems[0]), ("two", systems[1]), how).tasks["a"]
+        return pair(("one", systems[0]), ("two", systems[1]), how).tasks["a"]
+
+    return build
 
 
 def test_the_values_of_both_are_those_of_their_reports(ranked_report):
@@ -80,9 +83,9 @@ def test_the_values_of_both_are_those_of_their_reports(ranked_report):
     assert worse.excludes_zero
 
 
-def test_a_metric_is_taken_by_seed_and_then_averaged(report):
+def test_a_metric_is_taken_by_seed_and_then_averaged(paired):
     """Ranks 1 and 19 make R@1 of a half; the mean rank, 10, would make it nothing."""
-    task = paired(report, [[1, 5], [19, 5]], [[10, 5], [10, 5]], [0, 1])
+    task = paired([[1, 5], [19, 5]], [[10, 5], [10, 5]], [0, 1])
     assert task.differences["R@1"].first == 0.25
     assert task.differences["R@10"].first == 0.75
     assert task.differences["R@10"].other == 1.0
@@ -94,13 +97,13 @@ def test_a_metric_is_taken_by_seed_and_then_averaged(report):
     assert task.differences["median rank"].first == 7.5
 
 
-def test_clips_are_drawn_with_all_their_queries(report):
+def test_clips_are_drawn_with_all_their_queries(paired):
     """Copies of each query are no further evidence."""
     rng = np.random.default_rng(3)
     first, other = (rng.integers(1, 20, size=40).tolist() for _ in range(2))
-    once = paired(report, [first], [other], range(40))
+    once = paired([first], [other], range(40))
     often = paired(
-        report, *([np.repeat(r, 5).tolist()] for r in (first, other)), np.repeat(np.arange(40), 5)
+        *([np.repeat(r, 5).tolist()] for r in (first, other)), np.repeat(np.arange(40), 5)
     )
     assert (once.queries, once.clips, often.queries, often.clips) == (40, 40, 200, 40)
     for measure, one in once.differences.items():
@@ -108,11 +111,11 @@ def test_clips_are_drawn_with_all_their_queries(report):
         assert (another.low, another.high) == pytest.approx((one.low, one.high))
 
 
-def test_intervals_are_those_of_the_one_bootstrap(report):
+def test_intervals_are_those_of_the_one_bootstrap(paired):
     rng = np.random.default_rng(4)
     first, other = rng.integers(1, 30, size=(2, 60))
     clip = np.arange(60) // 3
-    task = paired(report, [first.tolist()], [other.tolist()], clip, Resampling(500, 7))
+    task = paired([first.tolist()], [other.tolist()], clip, Resampling(500, 7))
     change = ((other <= 5).astype(float) - (first <= 5))[:, None]
     [wanted] = estimates(change, clip, resamples=500, seed=7)
     found = task.differences["R@5"]
@@ -121,11 +124,11 @@ def test_intervals_are_those_of_the_one_bootstrap(report):
     )
 
 
-def test_medians_are_resampled_as_numpy_takes_them(report):
+def test_medians_are_resampled_as_numpy_takes_them(paired):
     rng = np.random.default_rng(5)
     first, other = rng.integers(1, 30, size=(2, 21))
     clip = np.arange(21) // 2
-    found = paired(report, [first.tolist()], [other.tolist()], clip).differences["median rank"]
+    found = paired([first.tolist()], [other.tolist()], clip).differences["median rank"]
     assert found.difference == np.median(other) - np.median(first)
     drawn = np.random.default_rng(0).integers(11, size=(200, 11))
     changes = []
@@ -142,7 +145,7 @@ def test_a_weighted_median_is_that_of_repeated_ranks(times):
     assert found == np.median(np.repeat(rank, times))
 
 
-def test_the_interval_holds_the_true_difference_about_95_times_in_100(report):
+def test_the_interval_holds_the_true_difference_about_95_times_in_100(paired):
     """Of 60 clips with three captions that hit or miss together; system two is better by 0.15."""
     rng = np.random.default_rng(6)
     clip, held = np.repeat(np.arange(60), 3), 0
@@ -150,16 +153,16 @@ def test_the_interval_holds_the_true_difference_about_95_times_in_100(report):
         hard = rng.random(60)
         hits = [np.repeat(hard < share, 3) for share in (0.4, 0.55)]
         one, two = ([np.where(hit, 1, 99).tolist()] for hit in hits)
-        found = paired(report, one, two, clip, Resampling(200)).differences["R@1"]
+        found = paired(one, two, clip, Resampling(200)).differences["R@1"]
         held += found.low <= 0.15 <= found.high
     assert 89 <= held <= 100
 
 
-def test_equal_systems_differ_in_nothing(report):
+def test_equal_systems_differ_in_nothing(paired):
     """Whatever the order of their seeds: sums in another order may differ in the last bit."""
     rng = np.random.default_rng(7)
     seeds = rng.integers(1, 50, size=(3, 80)).tolist()
-    task = paired(report, seeds, [seeds[2], seeds[0], seeds[1]], range(80))
+    task = paired(seeds, [seeds[2], seeds[0], seeds[1]], range(80))
     for one in task.differences.values():
         assert (one.difference, one.low, one.high) == (0, 0, 0)
         assert not one.excludes_zero
