@@ -153,6 +153,8 @@ def clips_to_measure(names: Sequence[str], manifest: Path, chosen: Measurement) 
     )
     require_place([Path(name) if is_run(Path(name)) else None for name in names], chosen)
 
+    _require_kind(names, chosen)
+
     from trichord.corpora.manifest import read_manifest, select
     from trichord.evaluation.named import clips_of
 
@@ -160,6 +162,15 @@ def clips_to_measure(names: Sequence[str], manifest: Path, chosen: Measurement) 
     clips = clips_of(chosen.protocol, known) if chosen.protocol else select(known, chosen.split)
     if chosen.rule in ("borrowed", "random"):
         lenders(chosen, manifest)
+    return clips
+
+
+def _require_kind(names: Sequence[str], chosen: Measurement) -> None:
+    """Refuse options that are not of what the runs are measured on, retrieval or captions.
+
+    Raises:
+        UserError: The first of them.
+    """
     writers = [name for name in names if experiment_of(name).model.captioner]
     if untaught := [name for name in writers if not is_run(Path(name))]:
         raise UserError(
@@ -167,11 +178,14 @@ def clips_to_measure(names: Sequence[str], manifest: Path, chosen: Measurement) 
         )
     if writers:
         require_caption_sense(chosen)
-    else:
-        options = [one.name for one in fields(chosen.captions)]
-        mode = "a run that writes no captions"
-        require_unset(chosen.captions, mode, *options, prefix="--captions")
-    return clips
+        return
+    require(
+        chosen.named is None or not chosen.named.writes,
+        f"--protocol {chosen.protocol} is of captions, and {names[0]} writes none: choose another.",
+    )
+    options = [one.name for one in fields(chosen.captions)]
+    mode = "a run that writes no captions"
+    require_unset(chosen.captions, mode, *options, prefix="--captions")
 
 
 def keep(report: "Report", place: Path | None) -> "list[Table]":
