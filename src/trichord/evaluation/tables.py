@@ -220,26 +220,23 @@ def paired_table(pairing: Pairing) -> Table:
         )
     ]
     caption = (
-        f"Difference: {pairing.other} less {pairing.first}; asked: queries; clips: those they are of. "
-        f"{pairing.method}. They say how far the choice of clips matters, not what other seeds would give. "
+        f"Difference: {pairing.other} less {pairing.first}. {pairing.method}. They say how far the "
+        "choice of clips matters, not what other seeds would give. "
         f"{'; '.join(seeds)}."
     )
     if pairing.left_out:
         caption += f" Left out, not answered by both: {', '.join(pairing.left_out)}."
-    numbers = ["Asked", "Clips"]
-    table = plain_table(
-        f"{pairing.other} against {pairing.first}", caption, ["Task"], [*numbers, "Measure"]
-    )
+    table = plain_table(f"{pairing.other} against {pairing.first}", caption, ["Task, measure"])
     for heading in (pairing.first, pairing.other):
         table.add_column(folded(heading), justify="right", min_width=LEAST)
     table.add_column("Difference (95 %)", justify="right", no_wrap=True)
     table.add_column("Excludes 0")
     for name, task in pairing.tasks.items():
         table.add_section()
-        head = [name, str(task.queries), str(task.clips)]
+        table.add_row(name)
+        table.add_row(f"{task.queries} queries, {task.clips} clips")
         for measure, one in task.differences.items():
-            table.add_row(*head, measure, *_difference_cells(measure, one))
-            head = ["", "", ""]
+            table.add_row(f"  {measure}", *_difference_cells(measure, one))
     return table
 
 
@@ -247,7 +244,7 @@ def _difference_cells(measure: str, one: Difference) -> list[str]:
     digits = 1 if measure == MEDIAN else 3
     values = [f"{value:.{digits}f}" for value in (one.first, one.other)]
     change, low, high = (f"{v:+.{digits}f}" for v in (one.difference, one.low, one.high))
-    return [*values, f"{change} ({low} to {high})", "yes" if one.excludes_zero else "no"]
+    return [*values, f"{change} ({low}, {high})", "yes" if one.excludes_zero else "no"]
 
 
 def folded(name: str) -> str:
