@@ -13,6 +13,7 @@ from trichord.cli.captioning import caption, ordinal
 from trichord.cli.transcribing import transcribe
 from trichord.corpora.manifest import read_manifest, write_manifest
 from trichord.evaluation.captions.report import CaptionReport
+from trichord.evaluation.named import PROTOCOLS, NamedProtocol
 from trichord.evaluation.report import read_report
 from trichord.experiments import load_experiment
 from trichord.types import Caption, Clip, UserError
@@ -323,6 +324,83 @@ def test_captions_on_the_validation_split_leave_those_on_the_test_split_alone(
     assert {path.stem for path in run.glob("captions*")} == {name}
     assert command(f"compare {run} --report {name}") == 0
     assert "val split" in capsys.readouterr().out
+
+
+@pytest.fixture
+def tiny_captions(monkeypatch):
+    """A published protocol of captions as small as the world: two of its 16 test clips are silent."""
+    wanted = NamedProtocol(
+        listed=16, clips=14, captions=3, kind="composed", tasks=(), silent="out", source="here",
+        others={"train": 40, "val": 12},
+    )  # fmt: skip
+    known = {
+        "tiny-captions-14": wanted,
+        "tiny-captions-13": replace(wanted, clips=13),
+        "tiny-captions-41": replace(wanted, others={"train": 41}),
+        "tiny-retrieval": PROTOCOLS["audiocaps-a"],
+    }
+    monkeypatch.setattr("trichord.evaluation.named.PROTOCOLS", known)
+    monkeypatch.setattr("trichord.cli.caption_measurement.PROTOCOLS", known)
+
+
+QUICK_PROTOCOL = "--from media --captions.resamples 9 --captions.no-meteor --captions.longest 4"
+
+
+def test_a_named_protocol_chooses_clips_captions_and_leaves_silent_clips_out(
+    made, small_world, command, capsys, tiny_captions
+):
+    run, clips = made("world-clip4vla-caption-vision", seed=6), f"{small_world}/clips.jsonl"
+    assert command(f"evaluate {run} {clips} {QUICK_PROTOCOL} --protocol tiny-captions-14") == 0
+    assert "Protocol: tiny-captions-14: test split" in " ".join(capsys.readouterr().out.split())
+    [path] = run.glob("captions-tiny-captions-14*.json")
+    report = read_report(path, CaptionReport)
+    [row] = report.rows
+    assert (row.name, row.sizes["clips"], row.sizes["references"]) == ("composed", 14, 42)
+    assert report.protocol.name == "tiny-captions-14"
+    assert len(report.silent) == 2
+    assert not set(report.silent) & {one.id for one in report.captions}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            "--protocol tiny-captions-13",
+            "is of 13 clips with sound, the manifest has 14: leave out",
+        ),
+        ("--protocol tiny-captions-41", "is of 41 train clips, the manifest has 40: complete it"),
+        ("--protocol tiny-captions-14 --split val", "measures the split 'test'"),
+        ("--protocol tiny-captions-14 --silent masked", "leave --silent out too"),
+        (
+            "--protocol tiny-captions-14 --captions.kind visual",
+            "is of composed captions: leave --c",
+        ),
+        ("--protocol tiny-retrieval", "writes captions: choose one of tiny-captions-14, tiny-cap"),
+        ("--ranks {folder}/r.jsonl", "--ranks has no effect with a run that writes captions"),
+        ("--worst {folder}/r.html", "--worst has no effect with a run that writes captions"),
+    ],
+)
+def test_other_counts_and_what_is_of_retrieval_are_refused(
+    made, small_world, command, capsys, tiny_captions, tmp_path, options, told
+):
+    run = made("world-clip4vla-caption-vision", seed=7)
+    line = f"evaluate {run} {small_world}/clips.jsonl {QUICK_PROTOCOL} "
+    assert command(line + options.format(folder=tmp_path)) == 2
+    assert told in capsys.readouterr().err
+    assert not [*run.glob("captions*"), *tmp_path.iterdir()]
+
+
+def test_runs_that_write_none_refuse_protocols_of_captions(
+    runs, small_world, command, capsys, tiny_captions
+):
+    line = f"evaluate {runs}/slava-av/seed-0 {small_world}/clips.jsonl --protocol tiny-captions-14"
+    assert command(line) == 2
+    assert "is of captions, and " in capsys.readouterr().err
+
+
+def test_captions_are_not_paired(measured, command, capsys):
+    assert command(f"compare {measured[0]} --paired") == 2
+    assert "--paired is of retrieval, and these runs write captions" in capsys.readouterr().err
 
 
 def test_webvtt_takes_what_is_said_from_transcripts(made, film, tmp_path, capsys):

@@ -3,8 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trichord.evaluation.named import PROTOCOLS, clips_of, protocol_named, require_gallery
-from trichord.evaluation.retrieval import TASKS
+from trichord.evaluation.named import (
+    PROTOCOLS,
+    clips_of,
+    protocol_named,
+    require_clips,
+    require_gallery,
+)
 from trichord.types import Caption, Clip, UserError
 
 ABOUT_BOTH = Caption(text="a dog barks on a beach", about="audio_visual")
@@ -15,6 +20,17 @@ COUNTS = {
     "vatex-1421": (1500, 1421, 10, "audio_visual"),
     "audiocaps-a": (967, 967, 5, "audio"),
     "audiocaps-av": (967, 967, 5, "audio"),
+    "avcaps-200": (200, 200, None, None),
+    "msrvtt-captions-2617": (2990, 2617, 20, "audio_visual"),
+    "vatex-captions-5698": (5698, 5698, 10, "audio_visual"),
+    "audiocaps-captions-967": (967, 967, 5, "audio"),
+}
+OTHERS = {
+    "audiocaps-a": {"train": 49_712, "val": 495},
+    "audiocaps-av": {"train": 49_712, "val": 495},
+    "audiocaps-captions-967": {"train": 49_712, "val": 495},
+    "msrvtt-captions-2617": {"train": 5867, "val": 448},
+    "vatex-captions-5698": {"train": 24_667, "val": 2845},
 }
 
 
@@ -25,16 +41,30 @@ def manifest(count, captions=(ABOUT_BOTH,), split="test"):
 def test_clips_and_captions_are_as_many_as_the_paper_counts():
     found = {n: (p.listed, p.clips, p.captions, p.kind) for n, p in PROTOCOLS.items()}
     assert found == COUNTS
+    assert {n: p.others for n, p in PROTOCOLS.items() if p.others} == OTHERS
 
 
 def test_every_protocol_has_its_tasks_a_rule_and_a_source():
     for name, wanted in PROTOCOLS.items():
-        assert wanted.asked()[0] in TASKS
-        assert all(task.query == wanted.kind for task in wanted.asked())
-        assert (wanted.silent == "out") == (wanted.listed > wanted.clips)
-        assert wanted.source.startswith("CLIP4VLA")
-        assert wanted.fuses == (name != "audiocaps-a")
+        assert wanted.writes == ("captions" in name)
+        assert {task.query for task in wanted.asked()} - {"sound"} <= set(wanted.kinds)
+        assert wanted.kinds == (
+            (wanted.kind,) if wanted.kind else ("audio", "visual", "audio_visual")
+        )
+        assert (wanted.silent == "out") == (wanted.listed > wanted.clips or wanted.writes)
+        assert wanted.source.startswith("SLAVA" if name == "avcaps-200" else "CLIP4VLA")
+        assert wanted.fuses == (not wanted.writes and name not in ("audiocaps-a", "avcaps-200"))
         assert wanted.split == "test"
+
+
+def test_avcaps_is_asked_the_seven_tasks_with_all_captions_by_people():
+    wanted = PROTOCOLS["avcaps-200"]
+    assert [task.number for task in wanted.asked()] == [1, 2, 3, 4, 5, 6, 7]
+    several = (ABOUT_BOTH, replace(ABOUT_BOTH, about="audio"), replace(ABOUT_BOTH, source="llm"))
+    held = [replace(clip, captions=several[: i % 4]) for i, clip in enumerate(manifest(200))]
+    assert {clip.captions for clip in clips_of("avcaps-200", held)} == {
+        (), several[:1], several[:2],
+    }  # fmt: skip
 
 
 def test_the_paper_borrows_sounds_where_all_clips_stay():
@@ -75,6 +105,20 @@ def test_the_test_clips_are_chosen_with_the_captions_that_are_asked():
             "of 10 audio_visual captions a clip, the manifest has another number in 1500 clips, "
             "such as 1 in 'test0'",
         ),
+        ("avcaps-200", manifest(199), "is of 200 test clips, the manifest has 199"),
+        (
+            "msrvtt-captions-2617",
+            manifest(2617, (ABOUT_BOTH,) * 20) + manifest(6513, split="train"),
+            "msrvtt-captions-2617 is of 5867 train clips, the manifest has 6513: leave out what was",
+        ),
+        (
+            "msrvtt-captions-2617",
+            manifest(2617, (ABOUT_BOTH,) * 20) + manifest(447, split="val"),
+            "is of 448 val clips, the manifest has 447: complete it",
+        ),
+        ("msrvtt-captions-2617", manifest(2616), "is of 2990 test clips, the manifest has 2616"),
+        ("vatex-captions-5698", manifest(5697), "is of 5698 test clips, the manifest has 5697"),
+        ("audiocaps-a", manifest(9) + manifest(9, split="train"), "is of 49712 train clips"),
         (
             "audiocaps-a",
             manifest(967, (ABOUT_BOTH,) * 5),
@@ -88,6 +132,19 @@ def test_another_manifest_is_refused_in_one_line_with_counts_and_remedy(name, he
     text = str(refused.value)
     assert "\n" not in text
     assert "split 'test'" in text or "measure what is there without --protocol" in text
+
+
+def test_splits_that_a_manifest_lacks_are_not_counted():
+    test = manifest(2617, (ABOUT_BOTH,) * 20)
+    assert clips_of("msrvtt-captions-2617", test) == test
+    listed = manifest(2990, (ABOUT_BOTH,) * 20)  # which are silent is found out later
+    more = manifest(5867, split="train") + manifest(448, split="val")
+    assert clips_of("msrvtt-captions-2617", listed + more) == listed
+    require_clips("msrvtt-captions-2617", 2617)
+    with pytest.raises(
+        UserError, match="is of 2617 clips with sound, the manifest has 2990: leave"
+    ):
+        require_clips("msrvtt-captions-2617", 2990)
 
 
 def test_a_gallery_of_another_size_is_refused(clips, monkeypatch):

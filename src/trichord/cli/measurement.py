@@ -11,7 +11,7 @@ import tyro
 
 from trichord.api.model import device_of
 from trichord.cli.console import bar
-from trichord.cli.options import audio_type_of
+from trichord.cli.options import audio_type_of, require_unset
 from trichord.evaluation.captions.protocol import CaptionRules
 from trichord.evaluation.named import protocol_named
 from trichord.features.reading import folder_of, source_of
@@ -24,15 +24,17 @@ from trichord.types.rules import (
     InputFile,
     InputFolder,
     OutputFile,
+    Range,
     Weight,
     require,
 )
 
 if TYPE_CHECKING:
     from trichord.checkpoint import Run, Untrained
-    from trichord.evaluation.gallery import Weights
+    from trichord.evaluation.gallery import ClipVectors, Weights
     from trichord.evaluation.named import NamedProtocol
     from trichord.evaluation.report import RetrievalReport
+    from trichord.evaluation.retrieval import Answered, Unanswered
     from trichord.evaluation.silent import Heard, SilentRule
     from trichord.features.source import Source
     from trichord.features.store import FeatureFolder
@@ -52,6 +54,13 @@ def require_writable(to: Path) -> None:
     """Refuse a path that no report can be written to; a bare name lies in each run."""
     if to.name != str(to):
         OutputFile().check(to, "--to")
+
+
+def require_rank_file(path: Path) -> None:
+    """Refuse a file whose name says no known form, or that cannot be written."""
+    if path.suffix not in (".parquet", ".jsonl"):
+        raise UserError(f"--ranks {path}: give a name that ends in .parquet or .jsonl.")
+    OutputFile().check(path, "--ranks")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +100,23 @@ class Measurement:
     """File of the report: a name in each run, or a path for one run. If not given, evaluation.json (or
     captions.json), its name made longer by what is not as usual: evaluation-val.json. A model that is no
     run has no folder: without a file, nothing is written."""
+    ranks: Annotated[Path | None, Checked(require_rank_file)] = None
+    """Also write each query with its rank and its first ten hits into this file, .parquet or .jsonl; one
+    file for all seeds."""
+    worst: Annotated[Path | None, OutputFile(".html")] = None
+    """Also write a page of the worst queries of each task into this file, with pictures, waveforms and
+    what is said."""
+    worst_count: Annotated[int, Range(1, 1000)] = 5
+    """Queries of each task on that page."""
     device: Device = "auto"
     """cpu, cuda, or auto: a GPU if there is one."""
+
+    @property
+    def hits(self) -> int:
+        """How many first hits of each query are needed."""
+        from trichord.evaluation.rank_files import HITS
+
+        return HITS if self.ranks or self.worst else 0
 
     @property
     def named(self) -> "NamedProtocol | None":
@@ -146,6 +170,8 @@ class Measurement:
             self.source == "features" or not self.features,
             "--features are not read with --from media: leave one of them out.",
         )
+        if not self.worst:
+            require_unset(self, "no --worst", "worst_count")
         if named is None:
             return
         if self.split != named.split:
@@ -158,6 +184,15 @@ class Measurement:
             )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """A report, and what it was made of: the answers of each task, with hits if these are needed."""
+
+    report: "RetrievalReport"
+    answered: "Sequence[Answered | Unanswered]"
+    vectors: "ClipVectors"
+
+
 def measure_run(
     held: "Run | Untrained",
     clips: Sequence[Clip],
@@ -165,7 +200,7 @@ def measure_run(
     wanted: Sequence[Measurement],
     decoder: "Decoder",
     ceiling: dict[str, dict[int, float]] | None = None,
-) -> "Iterator[RetrievalReport]":
+) -> Iterator[Measured]:
     """What one run or model reaches on a manifest: a report for each measurement, clips decoded once.
 
     Args:
@@ -179,11 +214,12 @@ def measure_run(
     Raises:
         UserError: The run cannot be measured in this way; the option is named.
     """
-    from trichord.evaluation.metrics import METRICS
+    from trichord.evaluation.metrics import METRICS, Measure
     from trichord.evaluation.named import require_gallery
     from trichord.evaluation.protocol import stamp
+    from trichord.evaluation.query_ranks import query_ranks
     from trichord.evaluation.report import RetrievalReport, with_ceiling
-    from trichord.evaluation.retrieval import TASKS, evaluate, left_out
+    from trichord.evaluation.retrieval import TASKS, answer, left_out, measured_rows
     from trichord.evaluation.vectors import embed_source
 
     experiment, provenance = held.experiment(), held.provenance()
@@ -195,7 +231,7 @@ def measure_run(
     read = MODALITIES if all_read else experiment.modalities
     heard = heard_clips(model, read, clips, manifest, first, decoder)
     pairs = len(heard.source.captions.texts) * len(heard.source.clips)
-    metrics = [METRICS.find(kind, "--metrics") for kind in first.metrics]
+    metrics = tuple(METRICS.find(kind, "--metrics") for kind in first.metrics)
     for chosen in wanted:
         tune(model, chosen)
         with bar("pairs", pairs) if model.reranks else nullcontext() as moving:
@@ -204,11 +240,10 @@ def measure_run(
             if chosen.protocol:
                 require_gallery(chosen.protocol, vectors)
             tasks = named.asked() if named else TASKS
-            rows = evaluate(
-                vectors, tasks, ties=chosen.ties, metrics=metrics, similarity=chosen.similarity
-            )
+            answered = list(answer(vectors, tasks, similarity=chosen.similarity, hits=chosen.hits))
+        rows = measured_rows(answered, Measure(ties=chosen.ties, metrics=metrics))
         masked = np.flatnonzero(~vectors.has_audio) if vectors.has_audio.any() else ()
-        yield RetrievalReport(
+        report = RetrievalReport(
             run=held.name,
             experiment=experiment.system,
             seed=experiment.seed,
@@ -226,7 +261,9 @@ def measure_run(
             rows=with_ceiling(rows, ceiling),
             silent={vectors.ids[i]: None for i in masked} | heard.silent,
             left_out=left_out(vectors, tasks),
+            ranks=query_ranks(answered, vectors),
         )
+        yield Measured(report=report, answered=answered, vectors=vectors)
 
 
 def tune(model: "Embedder", chosen: Measurement) -> None:

@@ -1,7 +1,7 @@
 """Commands that measure runs: `evaluate` and `compare`."""
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import fields
 from itertools import chain
 from pathlib import Path
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from trichord.api.model import fetch_towers, is_run
+from trichord.cli.caption_measurement import measure_writer, require_caption_sense
 from trichord.cli.console import aside, out
-from trichord.cli.measurement import Measurement, lenders, measure_run
+from trichord.cli.measurement import Measured, Measurement, lenders, measure_run
 from trichord.cli.options import checked, require_unset
 from trichord.cli.places import MeasuredName, experiment_of, names_in, seeds_in, subject_of
 from trichord.cli.reports import (
@@ -23,14 +24,19 @@ from trichord.cli.reports import (
     require_place,
     require_report,
 )
+from trichord.evaluation.bootstrap import Resamples, Resampling
 from trichord.types import Clip, UserError
-from trichord.types.rules import Checked, Distinct, InputFile, OutputFile
+from trichord.types.rules import Checked, Distinct, InputFile, OutputFile, require
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from trichord.evaluation.rank_files import Write
     from trichord.evaluation.report import Report
+    from trichord.media import Decoder
 
+RESAMPLES = 2000
+"""Of a paired comparison."""
 AS_USUAL, USUAL_REPORTS = Measurement(), Choice()
 
 
@@ -83,23 +89,26 @@ def measure_all(names: Sequence[str], manifest: Path, chosen: Measurement) -> "l
         fetch_towers(name)
 
     from trichord.checkpoint import Run
-    from trichord.cli.caption_measurement import measure_writer
     from trichord.encoders.weight_cache import shared_towers
     from trichord.evaluation.ceilings import known_ceiling
+    from trichord.evaluation.rank_files import rank_file
     from trichord.media import Decoder
 
     subjects = [subject_of(name) for name in names]
     writers = [one for one in subjects if one.experiment().model.captioner is not None]
     best = known_ceiling(clips) if chosen.is_bounded and len(writers) < len(subjects) else None
     reports: list[Report] = []
-    with Decoder() as decoder, shared_towers():
+    ranks = rank_file(chosen.ranks) if chosen.ranks else nullcontext()
+    with Decoder() as decoder, shared_towers(), ranks as write_ranks:
         for one in subjects:
             if isinstance(one, Run) and one in writers:
                 place = place_of(one.path, chosen, "captions")
                 report = measure_writer(one, clips, manifest, chosen, decoder)
             else:
                 place = place_of(one.path, chosen, "evaluation")
-                [report] = measure_run(one, clips, manifest, [chosen], decoder, best)
+                [measured] = measure_run(one, clips, manifest, [chosen], decoder, best)
+                report = measured.report
+                keep_queries(measured, chosen, clips, decoder, write_ranks)
             tables = keep(report, place)
             for table in tables if len(subjects) == 1 else ():
                 out.print(table)
@@ -109,7 +118,26 @@ def measure_all(names: Sequence[str], manifest: Path, chosen: Measurement) -> "l
                 written = f"{place.parent}: {files} written."
             out.print(written, markup=False, soft_wrap=True)
             reports.append(report)
+    for path in filter(None, (chosen.ranks, chosen.worst)):
+        out.print(f"{path} written.", markup=False, soft_wrap=True)
     return reports
+
+
+def keep_queries(
+    measured: Measured,
+    chosen: Measurement,
+    clips: Sequence[Clip],
+    decoder: "Decoder",
+    write_ranks: "Write | None",
+) -> None:
+    """Write each query with its rank, and the page of the worst, where these are asked for."""
+    from trichord.cli.worst_queries import write_worst
+    from trichord.evaluation.rank_files import ranked_queries
+
+    if write_ranks:
+        write_ranks(ranked_queries(measured.report, measured.answered, measured.vectors))
+    if chosen.worst:
+        write_worst(chosen.worst, measured, clips, chosen.worst_count, decoder)
 
 
 def clips_to_measure(names: Sequence[str], manifest: Path, chosen: Measurement) -> list[Clip]:
@@ -119,7 +147,13 @@ def clips_to_measure(names: Sequence[str], manifest: Path, chosen: Measurement) 
         UserError: They cannot be measured so, or there are no such clips.
     """
     chosen.require_sense()
+    require(
+        not chosen.worst or len(names) == 1,
+        f"--worst {chosen.worst} is a page of one run, and these are {len(names)}: name one of them.",
+    )
     require_place([Path(name) if is_run(Path(name)) else None for name in names], chosen)
+
+    _require_kind(names, chosen)
 
     from trichord.corpora.manifest import read_manifest, select
     from trichord.evaluation.named import clips_of
@@ -128,16 +162,30 @@ def clips_to_measure(names: Sequence[str], manifest: Path, chosen: Measurement) 
     clips = clips_of(chosen.protocol, known) if chosen.protocol else select(known, chosen.split)
     if chosen.rule in ("borrowed", "random"):
         lenders(chosen, manifest)
+    return clips
+
+
+def _require_kind(names: Sequence[str], chosen: Measurement) -> None:
+    """Refuse options that are not of what the runs are measured on, retrieval or captions.
+
+    Raises:
+        UserError: The first of them.
+    """
     writers = [name for name in names if experiment_of(name).model.captioner]
     if untaught := [name for name in writers if not is_run(Path(name))]:
         raise UserError(
             f"{untaught[0]} has not learnt to write captions yet: train it, and evaluate the run."
         )
-    if not writers:
-        options = [one.name for one in fields(chosen.captions)]
-        mode = "a run that writes no captions"
-        require_unset(chosen.captions, mode, *options, prefix="--captions")
-    return clips
+    if writers:
+        require_caption_sense(chosen)
+        return
+    require(
+        chosen.named is None or not chosen.named.writes,
+        f"--protocol {chosen.protocol} is of captions, and {names[0]} writes none: choose another.",
+    )
+    options = [one.name for one in fields(chosen.captions)]
+    mode = "a run that writes no captions"
+    require_unset(chosen.captions, mode, *options, prefix="--captions")
 
 
 def keep(report: "Report", place: Path | None) -> "list[Table]":
@@ -249,6 +297,8 @@ def compare(arguments: list[str]) -> None:
         figure: Annotated[Path | None, OutputFile(".png")] = None,
         json: Annotated[Path | None, OutputFile()] = None,
         paper: bool = False,
+        paired: bool = False,
+        resamples: Resamples = RESAMPLES,
     ) -> None:
         """Set evaluated runs side by side, with the spread over seeds.
 
@@ -262,10 +312,18 @@ def compare(arguments: list[str]) -> None:
             figure: Also draw it into this PNG.
             json: Also write it into this file.
             paper: Also show the papers' own values.
+            paired: Also show how each system differs from the first one named, with intervals over the
+                clips that both were asked for.
+            resamples: Of the bootstrap behind these intervals.
         """
+        require(
+            paired or resamples == RESAMPLES,
+            "--resamples has no effect with no --paired: leave it out.",
+        )
         places = [[one] if one.is_file() else run_paths([one]) for one in runs]
         kind, reports = reports_of(list(chain(*places)), choice)
-        _compare(kind, reports, json, figure)
+        how = Resampling(resamples) if paired else None
+        _compare(kind, reports, json, figure, how)
         if paper:
             show_paper(KINDS[kind])
         if figure:
@@ -274,22 +332,34 @@ def compare(arguments: list[str]) -> None:
     tyro.cli(checked(run), args=arguments, prog="trichord compare")
 
 
-def _compare(kind: Kind, reports: Sequence[Path], json: Path | None, figure: Path | None) -> None:
+def _compare(
+    kind: Kind,
+    reports: Sequence[Path],
+    json: Path | None,
+    figure: Path | None,
+    paired: Resampling | None,
+) -> None:
     """Show reports of one kind side by side, as JSON and as a figure where these are asked for."""
     from trichord.evaluation.captions.report import CAPTION_STYLE, CAPTION_TITLE, CaptionReport
-    from trichord.evaluation.comparison import R_AT_10, Style
+    from trichord.evaluation.comparison import R_AT_10, Style, compare_paired
     from trichord.evaluation.comparison import compare as side_by_side
     from trichord.evaluation.figures import draw_comparison
     from trichord.evaluation.report import RetrievalReport, read_report, write_json
-    from trichord.evaluation.tables import measures_table, systems_table
+    from trichord.evaluation.tables import measures_table, paired_table, recall_tables
 
+    require(
+        kind == "evaluation" or paired is None,
+        "--paired is of retrieval, and these runs write captions: leave it out.",
+    )
     if kind == "captions":
         found = side_by_side([read_report(path, CaptionReport) for path in reports], CAPTION_TITLE)
         out.print(measures_table(found, CAPTION_STYLE))
     else:
         title = f"{R_AT_10} by task and system"
-        found = side_by_side([read_report(path, RetrievalReport) for path in reports], title)
-        out.print(systems_table(found, R_AT_10))
+        read = [read_report(path, RetrievalReport) for path in reports]
+        found = compare_paired(read, title, paired) if paired else side_by_side(read, title)
+        for table in (*recall_tables(found), *map(paired_table, found.paired)):
+            out.print(table)
     if json:
         write_json(found, json)
     if figure:

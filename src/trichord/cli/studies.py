@@ -216,7 +216,8 @@ def reports_on(
         wanted = [measurement_of(row, options) for row in chosen]
         if wanted:
             measured = measure_run(run, clips, manifest, wanted, decoder)
-            reports |= zip((row.name for row in chosen), measured, strict=True)
+            found = (one.report for one in measured)
+            reports |= zip((row.name for row in chosen), found, strict=True)
     return reports
 
 

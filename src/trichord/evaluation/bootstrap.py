@@ -5,6 +5,7 @@ have no bounds. Shares have intervals of their own (`proportions`): near 0 and 1
 far too seldom.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -68,18 +69,50 @@ def estimates(
         resamples: Draws of as many clips as there are, with replacement.
         seed: The same seed draws the same clips.
     """
-    if resamples < 1 or len(values) == 0:
-        raise ValueError("An interval needs at least one query and one resample.")
+    if len(values) == 0:
+        raise ValueError("An interval needs at least one query.")
     _, row = np.unique(clip, return_inverse=True)
     count = np.bincount(row)
     total = np.stack([np.bincount(row, weights=column) for column in values.T], axis=1)
-    rng = np.random.default_rng(seed)
-    means = np.empty((resamples, values.shape[1]))
-    some = max(1, AT_ONCE // total.size)
-    for first in range(0, resamples, some):
-        draws = min(some, resamples - first)
-        drawn = rng.integers(len(count), size=(draws, len(count)))
-        means[first : first + draws] = total[drawn].sum(axis=1) / count[drawn].sum(axis=1)[:, None]
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(means, (tail, 1 - tail), axis=0)
-    return tuple(Estimate(*map(float, row)) for row in zip(values.mean(0), low, high, strict=True))
+
+    def means(drawn: Int[ndarray, "draw clip"]) -> Float[ndarray, "draw number"]:
+        return total[drawn].sum(axis=1) / count[drawn].sum(axis=1)[:, None]
+
+    how = Resampling(resamples=resamples, seed=seed)
+    return how.estimates(means, values.mean(0), len(count), total.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """How clips are drawn for intervals: the same seed draws the same clips."""
+
+    resamples: int = 1000
+    seed: int = 0
+
+    def estimates(
+        self,
+        statistic: Callable[[Int[ndarray, "draw clip"]], Float[ndarray, "draw number"]],
+        values: Float[ndarray, " number"],
+        clips: int,
+        size: int,
+    ) -> tuple[Estimate, ...]:
+        """Numbers with the percentiles of what they are on clips drawn with replacement.
+
+        Args:
+            statistic: The numbers on drawn clips, a row for each draw.
+            values: The numbers on all clips.
+            clips: How many there are.
+            size: Numbers that the statistic reads for one draw; bounds how many draws it gets at once.
+        """
+        if self.resamples < 1:
+            raise ValueError("An interval needs at least one resample.")
+        rng = np.random.default_rng(self.seed)
+        found = np.empty((self.resamples, len(values)))
+        some = max(1, AT_ONCE // size)
+        for first in range(0, self.resamples, some):
+            draws = min(some, self.resamples - first)
+            drawn = rng.integers(clips, size=(draws, clips))
+            found[first : first + draws] = statistic(drawn)
+        tail = (1 - LEVEL) / 2
+        low, high = np.quantile(found, (tail, 1 - tail), axis=0)
+        return tuple(Estimate(*map(float, row)) for row in zip(values, low, high, strict=True))

@@ -7,11 +7,12 @@ from statistics import mean, stdev
 from typing import Literal
 
 from trichord.config import Provenance
-from trichord.evaluation.bootstrap import Estimate, short
+from trichord.evaluation.bootstrap import Estimate, Resampling, short
 from trichord.evaluation.metrics import RECALLS
+from trichord.evaluation.paired import Pairing, pair
 from trichord.evaluation.protocol import Rules, difference
 from trichord.evaluation.published import TABLE_II
-from trichord.evaluation.report import FORMAT, Report
+from trichord.evaluation.report import FORMAT, Report, RetrievalReport
 from trichord.evaluation.row import ReportRow
 from trichord.evaluation.seeds import (
     differing_settings,
@@ -140,13 +141,14 @@ class System:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Systems side by side; `protocol` is in words."""
+    """Systems side by side; `protocol` is in words. `paired`: each against the first, query by query."""
 
     kind: Literal["comparison"] = "comparison"
     format: Literal[3] = FORMAT
     title: str
     protocol: str
     systems: tuple[System, ...]
+    paired: tuple[Pairing, ...] = ()
 
     def rows(self, measure: str) -> dict[str, list[SystemRow]]:
         """What systems have in the rows in which some of them has a measure, rows in their order."""
@@ -176,6 +178,30 @@ def compare(reports: Sequence[Report], title: str = "") -> Comparison:
     place = {name: number for number, name in enumerate(ORDER)}
     systems = sorted(_systems(reports), key=lambda one: place.get(one.name, len(place)))
     return Comparison(title=title, protocol=reports[0].protocol.line(), systems=tuple(systems))
+
+
+def compare_paired(
+    reports: Sequence[RetrievalReport], title: str, resampling: Resampling
+) -> Comparison:
+    """As `compare`, and each system against that of the first report.
+
+    Raises:
+        UserError: As there, or there is one system only, or a report has no ranks of its queries.
+    """
+    found = compare(reports, title)
+    if old := next((one.run for one in reports if not one.ranks), None):
+        raise UserError(
+            f"The report on {old} has no ranks of its queries, because an older Trichord wrote it: make it "
+            f"again with {RetrievalReport.command}."
+        )
+    headings = [one.heading for one in _systems(reports)]
+    first, *others = zip(headings, group_by_seed(reports), strict=True)
+    if not others:
+        raise UserError(
+            f"--paired sets systems against the first one, and all that is named are seeds of one "
+            f"({first[0]}): name another run too."
+        )
+    return replace(found, paired=tuple(pair(first, other, resampling) for other in others))
 
 
 def variant(name: str, reports: Sequence[Report], rows: Sequence[str] = ()) -> System:

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from trichord.config import Provenance
 from trichord.evaluation.protocol import Protocol, Rules
+from trichord.evaluation.query_ranks import QueryRanks
 from trichord.evaluation.row import ReportRow
 from trichord.types import UserError
 from trichord.types.files import write_atomically
@@ -64,7 +65,7 @@ class RetrievalReport(Report):
 
     `silent` has each clip without sound, and the training clip whose sound it was given, None where it
     stayed as it was or was left out. `left_out` has the tasks that the model cannot answer, each with the
-    reason.
+    reason. `ranks` has the rank of each query of each task; older reports have none.
     """
 
     called: ClassVar[str] = "a retrieval report"
@@ -74,6 +75,7 @@ class RetrievalReport(Report):
     protocol: Protocol
     silent: dict[str, str | None] = field(default_factory=dict[str, str | None])
     left_out: dict[str, str] = field(default_factory=dict[str, str])
+    ranks: dict[str, QueryRanks] = field(default_factory=dict[str, QueryRanks])
 
 
 AnyReport = TypeVar("AnyReport", bound=Report)

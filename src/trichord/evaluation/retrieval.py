@@ -4,19 +4,20 @@ A clip without the gallery's modality is not in the gallery, and its captions ar
 without captions of the asked kind stay in the gallery.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy import ndarray
 
-from trichord.evaluation.dual_softmax import Similarity, rank_by_dual_softmax
+from trichord.evaluation.dual_softmax import Similarity, dual_softmax, rank_by_dual_softmax
 from trichord.evaluation.gallery import ClipVectors, Gallery
 from trichord.evaluation.metrics import Measure, Metric
-from trichord.evaluation.ranks import Ranks, Ties, rank_answers, rank_both
+from trichord.evaluation.ranks import Ranks, RanksOfSets, Ties, rank_answers, rank_both
 from trichord.evaluation.row import ReportRow
 from trichord.evaluation.scores import Products, Scores
+from trichord.evaluation.top_hits import TopHits, top_hits
 from trichord.types import CaptionKind
 from trichord.types.arrays import Int
 from trichord.types.comparable import not_comparable
@@ -89,24 +90,118 @@ def evaluate(
     Raises:
         ValueError: A dual softmax is asked for, and a fusion scores pairs by something else than cosines.
     """
-    measure = Measure(ties=ties, metrics=tuple(metrics))
-    possible = [task for task in tasks if task.gallery != "clip" or vectors.fused is not None]
+    answered = answer(vectors, tasks, similarity=similarity)
+    return measured_rows(answered, Measure(ties=ties, metrics=tuple(metrics)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """One task with the ranks of its queries, in both directions.
+
+    Attributes:
+        task: The task.
+        clips: Rows of the clips in the gallery.
+        queries: Rows of the captions among those of their kind; of sounds, rows of their clips.
+        right: Which clip of the gallery is right for each query.
+        ranks: Of the right clip of each query.
+        sets: The other way: each clip that is right for a query searches the queries.
+        hits: The first clips of each query, if they were asked for.
+        back_hits: The first queries of each clip that searches.
+    """
+
+    task: Task
+    clips: Int[ndarray, " item"]
+    queries: Int[ndarray, " query"]
+    right: Int[ndarray, " query"]
+    ranks: Ranks
+    sets: RanksOfSets
+    hits: TopHits | None = None
+    back_hits: TopHits | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A task without a query, and how many clips its gallery has."""
+
+    task: Task
+    gallery: int
+
+
+def answer(
+    vectors: ClipVectors,
+    tasks: Sequence[Task] = TASKS,
+    *,
+    similarity: Similarity = "pairwise",
+    hits: int = 0,
+) -> Iterator[Answered | Unanswered]:
+    """Rank every query of tasks in their order; those for fused clips only where there are any.
+
+    Args:
+        vectors: Of clips and captions.
+        tasks: Which.
+        similarity: What queries and candidates are ranked by.
+        hits: How many first hits of each query to keep.
+
+    Raises:
+        ValueError: A dual softmax is asked for, and a fusion scores pairs by something else than cosines.
+    """
+    for task in tasks:
+        if task.gallery == "clip" and vectors.fused is None:
+            continue
+        asked = _ask(task, vectors)
+        if asked.scores is None:
+            yield Unanswered(task, len(asked.clips))
+            continue
+        right = asked.answers
+        ranks, sets = _rank(asked.scores, right, similarity)
+        found = _first_hits(asked.scores, right, similarity, hits) if hits else (None, None)
+        yield Answered(
+            task=task,
+            clips=asked.clips,
+            queries=asked.queries,
+            right=right,
+            ranks=ranks,
+            sets=sets,
+            hits=found[0],
+            back_hits=found[1],
+        )
+
+
+def _rank(
+    scores: Scores, right: Int[ndarray, " query"], similarity: Similarity
+) -> tuple[Ranks, RanksOfSets]:
+    if similarity == "pairwise":
+        return rank_both(scores, right)
+    return rank_by_dual_softmax(_cosines(scores), right)
+
+
+def _first_hits(
+    scores: Scores, right: Int[ndarray, " query"], similarity: Similarity, count: int
+) -> tuple[TopHits, TopHits]:
+    pairwise = similarity == "pairwise"
+    there, back = (scores, scores) if pairwise else dual_softmax(_cosines(scores), right)
+    return top_hits(there, count), top_hits(back, count, back=np.unique(right))
+
+
+def _cosines(scores: Scores) -> Products:
+    if isinstance(scores, Products):
+        return scores
+    raise ValueError("A dual softmax is of cosines, and this fusion has none.")
+
+
+def measured_rows(
+    answered: Iterable[Answered | Unanswered], measure: Measure
+) -> tuple[ReportRow, ...]:
+    """A row for each task, then one for each that was answered the other way."""
     forward: list[ReportRow] = []
     back: list[ReportRow] = []
-    for task in possible:
-        one = _ask(task, vectors)
-        if one.scores is None:
+    for one in answered:
+        if isinstance(one, Unanswered):
             sizes = {"queries": 0, "gallery": one.gallery}
-            forward.append(ReportRow(name=task.name, sizes=sizes))
+            forward.append(ReportRow(name=one.task.name, sizes=sizes))
             continue
-        if similarity == "pairwise":
-            ranks, sets = rank_both(one.scores, one.answers)
-        elif isinstance(one.scores, Products):
-            ranks, sets = rank_by_dual_softmax(one.scores, one.answers)
-        else:
-            raise ValueError("A dual softmax is of cosines, and this fusion has none.")
-        forward.append(measure.forward(task.name, one.gallery, ranks, one.answers))
-        back.append(measure.reverse(task.back, sets))
+        forward.append(measure.forward(one.task.name, len(one.clips), one.ranks, one.right))
+        back.append(measure.reverse(one.task.back, one.sets))
     return (*forward, *back)
 
 
@@ -142,7 +237,7 @@ def ranked(vectors: ClipVectors, tasks: Sequence[str]) -> dict[str, Ranked]:
     """
     asked = {task.name: _ask(task, vectors) for task in tasks_named(tasks)}
     return {
-        name: Ranked(rank_answers(one.scores, one.answers), one.gallery)
+        name: Ranked(rank_answers(one.scores, one.answers), len(one.clips))
         for name, one in asked.items()
         if one.scores is not None
     }
@@ -160,9 +255,13 @@ def recalls_at(k: int, vectors: ClipVectors, tasks: Sequence[str]) -> dict[str, 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A task's gallery, the row of it that is right for each query, and the scores if any is asked."""
+    """The clips of a task's gallery, its queries, the clip that is right for each, and the scores if any.
 
-    gallery: int
+    Rows are those of `Answered`.
+    """
+
+    clips: Int[ndarray, " item"]
+    queries: Int[ndarray, " query"]
     answers: Int[ndarray, " query"]
     scores: Scores | None
 
@@ -176,10 +275,10 @@ def _ask(task: Task, vectors: ClipVectors) -> _Asked:
         scores = (
             Products.cosines(vectors.audio[owner], vectors.vision[clips]) if len(owner) else None
         )
-        return _Asked(len(clips), np.searchsorted(clips, owner), scores)
+        return _Asked(clips, owner, np.searchsorted(clips, owner), scores)
     captions = vectors.captions.get(task.query)
     if captions is None or (task.gallery == "clip" and vectors.fused is None):
-        return _Asked(len(clips), clips[:0], None)
+        return _Asked(clips, clips[:0], clips[:0], None)
     kept = np.flatnonzero(present[captions.owner])
     scores = vectors.scores(task.gallery, task.query, kept, clips) if len(kept) else None
-    return _Asked(len(clips), np.searchsorted(clips, captions.owner[kept]), scores)
+    return _Asked(clips, kept, np.searchsorted(clips, captions.owner[kept]), scores)

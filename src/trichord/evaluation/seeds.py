@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from trichord.config import Provenance
 from trichord.evaluation.protocol import SELECTION, difference
-from trichord.evaluation.report import Report
+from trichord.evaluation.report import AnyReport, Report
 from trichord.types import UserError
 
 SHOWN = 3
@@ -13,7 +13,7 @@ MARK = 6
 """Digits of a fingerprint that are shown."""
 
 
-def group_by_seed(reports: Sequence[Report]) -> list[list[Report]]:
+def group_by_seed(reports: Sequence[AnyReport]) -> list[list[AnyReport]]:
     """Reports on runs that differ in nothing but their seeds, in the order of these.
 
     Raises:
@@ -21,7 +21,7 @@ def group_by_seed(reports: Sequence[Report]) -> list[list[Report]]:
     """
     if not reports:
         raise UserError("Nothing to compare; name at least one evaluated run.")
-    groups: list[list[Report]] = []
+    groups: list[list[AnyReport]] = []
     for report in reports:
         settings = report.provenance.settings
         group = next((one for one in groups if one[0].provenance.settings == settings), None)

@@ -9,6 +9,7 @@ from rich.table import Table
 from trichord.evaluation.bootstrap import Estimate
 from trichord.evaluation.comparison import Cell, Comparison, Style
 from trichord.evaluation.metrics import RECALLS
+from trichord.evaluation.paired import MEDIAN, Difference, Pairing
 from trichord.evaluation.published import PUBLISHED
 from trichord.evaluation.report import RetrievalReport
 from trichord.evaluation.retrieval import TASKS
@@ -142,6 +143,14 @@ def back_table(report: RetrievalReport) -> Table:
     )
 
 
+def recall_tables(comparison: Comparison) -> list[Table]:
+    """R@1, R@5 and R@10, each in the form of SLAVA's Table II; the protocol is beneath the last."""
+    tables = [systems_table(comparison, measure) for measure in RECALLS]
+    for table in tables[:-1]:
+        table.caption = None
+    return tables
+
+
 def systems_table(comparison: Comparison, measure: str) -> Table:
     """One measure in the form of SLAVA's Table II: rows down, systems across."""
     caption = (
@@ -199,6 +208,43 @@ def measures_table(comparison: Comparison, style: Style) -> Table:
             cells += [best[name]] if bounded else []
             table.add_row(name, *sizes, system.heading, str(len(system.seeds)), *cells)
     return table
+
+
+def paired_table(pairing: Pairing) -> Table:
+    """The differences of two systems: a block for each task, a line for each measure."""
+    seeds = [
+        f"{name}: {len(some)} seed{'s' * (len(some) > 1)}"
+        for name, some in (
+            (pairing.first, pairing.first_seeds),
+            (pairing.other, pairing.other_seeds),
+        )
+    ]
+    caption = (
+        f"Difference: {pairing.other} less {pairing.first}. {pairing.method}. They say how far the "
+        "choice of clips matters, not what other seeds would give. "
+        f"{'; '.join(seeds)}."
+    )
+    if pairing.left_out:
+        caption += f" Left out, not answered by both: {', '.join(pairing.left_out)}."
+    table = plain_table(f"{pairing.other} against {pairing.first}", caption, ["Task, measure"])
+    for heading in (pairing.first, pairing.other):
+        table.add_column(folded(heading), justify="right", min_width=LEAST)
+    table.add_column("Difference (95 %)", justify="right", no_wrap=True)
+    table.add_column("Excludes 0")
+    for name, task in pairing.tasks.items():
+        table.add_section()
+        table.add_row(name)
+        table.add_row(f"{task.queries} queries, {task.clips} clips")
+        for measure, one in task.differences.items():
+            table.add_row(f"  {measure}", *_difference_cells(measure, one))
+    return table
+
+
+def _difference_cells(measure: str, one: Difference) -> list[str]:
+    digits = 1 if measure == MEDIAN else 3
+    values = [f"{value:.{digits}f}" for value in (one.first, one.other)]
+    change, low, high = (f"{v:+.{digits}f}" for v in (one.difference, one.low, one.high))
+    return [*values, f"{change} ({low}, {high})", "yes" if one.excludes_zero else "no"]
 
 
 def folded(name: str) -> str:

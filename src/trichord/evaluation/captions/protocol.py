@@ -97,7 +97,7 @@ class CaptionProtocol:
 
     `references` is by kind of caption, `missing` what was done about clips that lack a modality.
     `selected_on_test` is of the run, or of one that it started from: its epoch was chosen on the test
-    split. `metrics` is the version of the metrics' definitions.
+    split. `metrics` is the version of the metrics' definitions, `name` that of a published protocol.
     """
 
     split: Split | None
@@ -110,6 +110,7 @@ class CaptionProtocol:
     metrics: int
     audio_type: AudioType | None = None
     selected_on_test: bool = False
+    name: str | None = None
 
     def line(self) -> str:
         """The protocol in one line, to stand beneath every table and figure."""
@@ -123,7 +124,7 @@ class CaptionProtocol:
         token = "" if self.audio_type is None else f"audio type {self.audio_type}; "
         used = "all" if how.kept == "all" else "as many of each clip as the fewest, as published"
         return (
-            f"{SELECTED_ON_TEST if self.selected_on_test else ''}"
+            f"{SELECTED_ON_TEST if self.selected_on_test else ''}{f'{self.name}: ' if self.name else ''}"
             f"{self.split or 'all'} split; {kinds}; references used: {used}; words: {WORDS[how.tokens]}; "
             f"{how.cider}; beams {self.beams}, length penalty {self.length_penalty:g}{longest}; {token}"
             f"missing modalities {self.missing}; 95 % bootstrap intervals over clips, {how.resamples} "
@@ -135,6 +136,7 @@ class CaptionProtocol:
         how = self.scoring
         terms: dict[str, object] = {
             SELECTION: yes_or_no(self.selected_on_test),
+            "named protocol": self.name or "none",
             "split": self.split or "all",
             "kinds of captions": ", ".join(self.references),
             "words": how.tokens,
@@ -164,6 +166,7 @@ def stamp(
     missing: str,
     audio_type: AudioType | None = None,
     selected_on_test: bool = False,
+    name: str | None = None,
 ) -> CaptionProtocol:
     """The protocol under which captions are measured by some rules.
 
@@ -174,6 +177,7 @@ def stamp(
         missing: What was done about missing modalities, in words.
         audio_type: The audio type, if not that of the run.
         selected_on_test: Whether the run's epoch was chosen on the test split.
+        name: Of a published protocol.
     """
     from caption_metrics import METRICS_VERSION  # reports are read where it is not installed
 
@@ -190,6 +194,7 @@ def stamp(
         metrics=METRICS_VERSION,
         audio_type=audio_type,
         selected_on_test=selected_on_test,
+        name=name,
     )
 
 
