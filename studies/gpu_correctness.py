@@ -27,15 +27,17 @@ from torch.nn.parallel import DistributedDataParallel
 from trichord.config import Cross, Experiment, GlobalToGlobal, InfoNCE
 from trichord.config.model import FUSIONS
 from trichord.losses.objective import Objective
-from trichord.models.decoding import GeneratedCaption, write
 from trichord.models.beams import Decoding
+from trichord.models.decoding import GeneratedCaption, write
 from trichord.models.embedder import Embedder
 from trichord.models.fusion import Fusion
 from trichord.training.optimizers import build_optimizer, choose_what_trains, set_rate
 from trichord.types.tensors import Batch, Embeddings, Features, Padded, Targets, Words
-from trichord.types.terms import LOSSES, term_of
+from trichord.types.terms import LOSSES
 
-TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
+TOLERANCE = {"float32": (1e-4, 1e-4), "bfloat16": (2e-2, 1e-1)}
+"""Of values and of gradients, as a share of their length. In half precision scores have three digits and
+the softmax of them has two; training lives with that."""
 CPU = torch.device("cpu")
 Check = dict[str, object]
 Named = Mapping[str, Tensor]
@@ -45,30 +47,27 @@ LENGTHS = {"vision": [3, 0, 2, 3, 1, 3], "audio": [2, 3, 0, 1, 3, 2], "text": [5
 
 
 def error(ours: Tensor, reference: Tensor) -> float:
-    """Largest difference as a share of the largest value; infinite if it is not a number."""
+    """Length of the difference as a share of the reference's length; infinite if it is not a number."""
+    if ours.shape != reference.shape:
+        return float("inf")
     ours, reference = (one.detach().to(CPU, torch.float64) for one in (ours, reference))
-    if not ours.numel():
-        return 0.0 if ours.shape == reference.shape else float("inf")
-    largest = float(reference.abs().max())
-    apart = float((ours - reference).abs().max()) / (largest or 1.0)
+    apart = float((ours - reference).norm()) / (float(reference.norm()) or 1.0)
     return apart if apart < float("inf") else float("inf")
 
 
-def worst(ours: Named, reference: Named) -> tuple[float, str]:
-    """The largest error and its name; infinite if the names differ."""
-    if ours.keys() != reference.keys():
-        return float("inf"), f"not in both: {sorted(ours.keys() ^ reference.keys())}"
-    return max((error(ours[name], reference[name]), name) for name in reference)
-
-
 def check(found: Mapping[str, Named], reference: Named) -> Check:
-    """Compare each precision's values with the reference."""
+    """Compare each precision's values with the reference, gradients under their own tolerance."""
     entry: Check = {}
     passed = True
     for precision, values in found.items():
-        apart, name = worst(values, reference)
-        entry[precision] = {"error": apart, "at": name}
-        passed = passed and apart <= TOLERANCE[precision]
+        apart = [0.0, 0.0]
+        for name, one in reference.items():
+            kind = name.startswith("gradient")
+            share = error(values[name], one) if name in values else float("inf")
+            apart[kind] = max(apart[kind], share)
+        entry[precision] = {"error": apart[0], "of gradients": apart[1]}
+        passed = passed and values.keys() == reference.keys()
+        passed = passed and all(a <= b for a, b in zip(apart, TOLERANCE[precision], strict=True))
     return entry | {"passed": passed}
 
 
@@ -94,25 +93,8 @@ def losses(device: torch.device) -> Iterator[tuple[str, Check]]:
         reference = loss_values(config, name, CPU, torch.float64)
         found = {"float32": loss_values(config, name, device, torch.float32)}
         with half(device):
-            rounded = loss_values(config, name, device, torch.float32)
-        # The gradient of a softmax of scores that are rounded to three digits has two:
-        # its values are held to the tolerance in the sum of squares, not one by one.
-        entry = check(found, reference)
-        entry |= halved(rounded, reference)
-        entry["passed"] = entry["passed"] and entry.pop("half passed")
-        yield f"{name}, {label}", entry
-
-
-def halved(ours: Named, reference: Named) -> Check:
-    apart = {
-        name: float((ours[name].cpu().double() - one).norm() / (one.norm() or 1.0))
-        for name, one in reference.items()
-    }
-    name = max(apart, key=lambda one: apart[one])
-    return {
-        "bfloat16": {"error": apart[name], "at": name},
-        "half passed": apart[name] <= TOLERANCE["bfloat16"],
-    }
+            found["bfloat16"] = loss_values(config, name, device, torch.float32)
+        yield f"{name}, {label}", check(found, reference)
 
 
 def loss_values(
@@ -138,7 +120,9 @@ def loss_inputs(device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=random, dtype=torch.float64)
 
-    common = draw(ROWS, DIM)
+    # Clips are near one another, too: `tt` compares a text with itself, and of rows far from the others
+    # its gradient would be a difference of rounded ones.
+    common = draw(ROWS, DIM) + 2 * draw(1, DIM)
     sides = ("text", "audio", "vision", "masked")
     drawn = {name: F.normalize(common + draw(ROWS, DIM), dim=1) for name in sides}
     drawn["similarity"] = 0.1 * draw(ROWS, ROWS) + 0.3 * torch.eye(ROWS, dtype=torch.float64)
@@ -156,7 +140,11 @@ def embeddings_of(leaves: Mapping[str, Tensor]) -> Embeddings:
         return Features(vectors, vectors[:, None], there)
 
     taught = [
-        whole(F.normalize(one.detach().cpu() + 0.1 * torch.randn(ROWS, DIM, generator=random), dim=1).to(like))
+        whole(
+            F.normalize(
+                one.detach().cpu() + 0.1 * torch.randn(ROWS, DIM, generator=random), dim=1
+            ).to(like)
+        )
         for one in (leaves["audio"], leaves["vision"], leaves["text"], leaves["text"])
     ]
     pairs = ("audio", "vision"), ("audio", "text"), ("vision", "text")
@@ -178,11 +166,8 @@ def fusions(device: torch.device, place: Path) -> Iterator[tuple[str, Check]]:
         there = copy.deepcopy(fusion).to(device)
         found = {"float32": similarities(there, device)}
         with half(device):
-            rounded = similarities(there, device)
-        entry = check(found, reference)
-        entry |= halved(rounded, reference)
-        entry["passed"] = entry["passed"] and entry.pop("half passed")
-        yield name, entry
+            found["bfloat16"] = similarities(there, device)
+        yield name, check(found, reference)
 
 
 def forms() -> Iterator[tuple[str, GlobalToGlobal | Cross]]:
@@ -239,10 +224,13 @@ def captions(device: torch.device, place: Path) -> Iterator[tuple[str, Check]]:
         with plainly():
             entry = {key: likelihoods(model, one) for key, one in found.items()}
             own = written(model, CPU, decoding)
-        passed = all(one["error"] <= TOLERANCE[key] for key, one in entry.items())
+        passed = all(one["error"] <= TOLERANCE[key][0] for key, one in entry.items())
         same = [a[0].tokens == b[0].tokens for a, b in zip(own, found["float32"], strict=True)]
         # Two captions may be as likely as one another, up to rounding: so words alone decide nothing.
-        yield name, {**entry, "best captions equal to the CPU's": sum(same) / len(same), "passed": passed}
+        yield (
+            name,
+            {**entry, "best captions equal to the CPU's": sum(same) / len(same), "passed": passed},
+        )
 
 
 def talkative(place: Path) -> Embedder:
@@ -318,27 +306,26 @@ class Step(nn.Module):
         self.terms = experiment.terms
 
     def forward(self, batch: Batch, *, halved: bool = False) -> Tensor:
+        """The loss; with `halved` the model runs in bfloat16, never the objective."""
         rows = torch.ones(len(batch.ids), dtype=torch.bool)
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=halved):
             embeddings = self.model(batch)
         return sum(self.objective(embeddings, dict.fromkeys(self.terms, rows)).values())
 
 
-def pretraining_step(device: torch.device, place: Path) -> Iterator[tuple[str, Check]]:
+def steps(device: torch.device, place: Path) -> Iterator[tuple[str, Check]]:
     """Towers, heads and loss together: the loss and the gradient of all weights."""
-    for name, (made, words) in {"pretraining": (pretrained, False), "captioning": (captioned, True)}.items():
+    for name, made in {"pretraining": pretrained, "captioning": captioned}.items():
+        words = name == "captioning"
         module = Step(*made(SMALL, place)).eval()
         with plainly():
             reference = step_values(module, CPU, words=words)
         module = module.to(device)
-        found = {"float32": step_values(module, device, words=words)}
-        rounded = step_values(module, device, words=words, halved=True)
-        entry = check(found, reference)
-        apart = {key: error(rounded[key], one) for key, one in reference.items()}
-        # Gradients of half precision are a matter of training, not of a tolerance: they are reported.
-        entry["bfloat16"] = {"error": apart["loss"], "of the gradient": apart["gradient"]}
-        entry["passed"] = entry["passed"] and apart["loss"] <= TOLERANCE["bfloat16"]
-        yield name, entry
+        found = {
+            precision: step_values(module, device, words=words, halved=precision == "bfloat16")
+            for precision in TOLERANCE
+        }
+        yield name, check(found, reference)
 
 
 def step_values(
@@ -406,8 +393,3 @@ def one_rank(device: torch.device, place: Path) -> Iterator[tuple[str, Check]]:
         finally:
             dist.destroy_process_group()
     yield f"DDP over {backend}", check(found, reference)
-
-
-def loss_kinds() -> list[str]:
-    """The names of terms, of which each is checked."""
-    return [term_of(name).kind for name in LOSSES.kinds()]

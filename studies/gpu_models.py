@@ -14,6 +14,7 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPToken
 
 from trichord.config import Experiment
 from trichord.config.towers import CLIP, ClipAudio
+from trichord.encoders.pretrained import quiet
 from trichord.experiments.clip4vla import captioning, pretraining
 from trichord.models.embedder import Embedder
 from trichord.types.tensors import Batch, Features, Padded
@@ -87,7 +88,8 @@ def write_clip(shape: Shape, folder: Path) -> Path:
         folder
     )
     torch.manual_seed(0)
-    CLIPModel(clip_config(shape, ids)).save_pretrained(folder)
+    with quiet():
+        CLIPModel(clip_config(shape, ids)).save_pretrained(folder)
     return folder
 
 
@@ -150,9 +152,11 @@ def clips(shape: Shape, count: int, device: torch.device, *, words: bool = False
     there = torch.ones(count, 1, dtype=torch.bool)
 
     def noise(steps: int, channels: int) -> Padded:
-        # One clip's noise for all would be compressed by no one, but drawn on the CPU it takes
-        # seconds for large batches: so a few clips are drawn and repeated, a little darker each time.
-        drawn = torch.randn(min(count, 16), steps, channels, shape.side, shape.side, generator=random)
+        # Drawn on the CPU, so that every device gets the same. That takes seconds for large batches:
+        # a few clips are drawn and repeated, each time a little darker.
+        drawn = torch.randn(
+            min(count, 16), steps, channels, shape.side, shape.side, generator=random
+        )
         rows = torch.arange(count)
         values = drawn.to(device)[(rows % len(drawn)).to(device)]
         values *= (1 - rows.to(device) / (2 * count)).view(-1, 1, 1, 1, 1)
