@@ -125,7 +125,8 @@ def run_part(name: str, kit: Kit, limit: float, save: Callable[[], None]) -> Non
             for key, figures in part.run(kit):
                 entry["found"][key] = figures
                 save()
-        entry["state"] = "complete"
+        failed = [str(key) for key, figures in entry["found"].items() if "failed" in figures]
+        entry["state"] = f"complete but for {', '.join(failed)}" if failed else "complete"
     except OutOfTimeError:
         entry["state"] = f"out of time after {limit:.0f} s"
     except Exception as error:  # the rest is still worth its time

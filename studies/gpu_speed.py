@@ -143,19 +143,22 @@ def towers(
     for shape in scale.shapes:
         tower = pretrained(shape, place)[1].vision.to(device)
         each = operations(partial(forward, tower.trunk, pictures(shape, 2, device))) / 2
-        ways = [("eager", scale.batch), ("eager", 8 * scale.batch)]
-        ways += [("compiled", scale.batch)] if scale.compiles else []
-        for name, size in ways:
-            if name == "compiled":
-                tower.compile_trunk()
-            measure = partial(tower_figures, tower.trunk, shape, device, scale.rounds)
-            figures = without_failure(measure, size)
-            rate = figures.get("images a second")
-            figures["share of the matrix peak"] = share(rate * each, peak) if rate else None
-            figures["GFLOP an image"] = each / 1e9
-            yield f"{shape.name}, {name}, batch {size}", figures
-        del tower
+        measure = partial(tower_figures, tower.trunk, shape, device, scale.rounds)
+        for size, figures in until_largest(measure, scale):
+            yield f"{shape.name}, batch {size}", with_share(figures, each, peak)
+        if scale.compiles:
+            tower.compile_trunk()
+            figures = without_failure(measure, scale.batch)
+            yield f"{shape.name}, batch {scale.batch}, compiled", with_share(figures, each, peak)
+        del tower, measure
         free(device)
+
+
+def with_share(figures: Figures, each: float, peak: float | None) -> Figures:
+    """Figures of a tower with the operations of an image and their share of the peak."""
+    rate = figures.get("images a second")
+    whole = share(float(rate) * each, peak) if rate else None
+    return figures | {"share of the matrix peak": whole, "GFLOP an image": each / 1e9}
 
 
 def tower_figures(
@@ -207,16 +210,13 @@ class Training:
             if compiled:
                 tower.compile_trunk()
 
-    def timed(self, size: int, rounds: int) -> float | None:
-        """Seconds of a step with so many clips; None if they do not fit."""
+    def timed(self, size: int, rounds: int) -> float:
+        """Seconds of a step with so many clips."""
         self.batch = clips(self.shape, 2, self.device)  # the larger batch before need not stay
         self.optimizer.zero_grad(set_to_none=True)
         free(self.device)
-        try:
-            self.batch = clips(self.shape, size, self.device)
-            return seconds(self, self.device, rounds)
-        except torch.OutOfMemoryError:
-            return None
+        self.batch = clips(self.shape, size, self.device)
+        return seconds(self, self.device, rounds)
 
 
 def pretraining(
@@ -227,37 +227,39 @@ def pretraining(
         step = Training(shape, device, place)
         each = operations(step) / 2
         figures = partial(step_figures, step, each, peak, scale.rounds)
-        fitting = 0
-        size, grows = scale.batch, None
-        while 1 <= size <= scale.largest:
-            found = figures(size)
+        fitting = 1
+        for size, found in until_largest(figures, scale):
             yield f"{shape.name}, batch {size}", found
-            fits = "clips a second" in found
-            fitting = max(fitting, size if fits else 0)
-            grows = fits if grows is None else grows
-            if fits != grows:
-                break
-            size = size * 2 if grows else size // 2
+            fitting = max(fitting, size) if "clips a second" in found else fitting
         # 64 steps are Trichord's default: a fast card may want more of them in a call.
         size = min(fitting, scale.batch)
-        for at_once, compiled in trunk_ways(scale):
-            if (at_once, compiled) != (64, False):  # that was measured above
-                step.set_trunks(at_once, compiled=compiled)
-                name = f"{shape.name}, batch {size}, {at_once} steps at once"
-                yield name + ", compiled" * compiled, without_failure(figures, size)
+        for at_once, compiled in ((512, False), (64, True))[: 1 + scale.compiles]:
+            step.set_trunks(at_once, compiled=compiled)
+            name = f"{shape.name}, batch {size}, {at_once} steps at once"
+            yield name + ", compiled" * compiled, without_failure(figures, size)
         del step, figures
         free(device)
 
 
-def trunk_ways(scale: Scale) -> list[tuple[int, bool]]:
-    """Steps in a call, and whether compiled: compiled last, because it cannot be undone."""
-    return [(64, False), (512, False)] + ([(64, True), (512, True)] if scale.compiles else [])
+def until_largest(measure: Callable[[int], Figures], scale: Scale) -> Iterator[tuple[int, Figures]]:
+    """Figures of batches from the published size on: twice as many until they do not fit, or half."""
+    size, grows = scale.batch, None
+    while 1 <= size <= scale.largest:
+        figures = without_failure(measure, size)
+        yield size, figures
+        fits = "does not fit" not in figures
+        grows = fits if grows is None else grows
+        if fits != grows or "failed" in figures:
+            break
+        size = size * 2 if grows else size // 2
 
 
 def without_failure(measure: Callable[[int], Figures], size: int) -> Figures:
     """Figures, or why there are none: where nothing compiles, the rest is still worth measuring."""
     try:
         return measure(size)
+    except torch.OutOfMemoryError:
+        return {"does not fit": True}
     except Exception as error:  # compilers raise anything
         return {"failed": f"{type(error).__name__}: {first_line(error)}"}
 
@@ -267,8 +269,6 @@ def step_figures(
 ) -> Figures:
     """What is measured of steps with so many clips."""
     taken = step.timed(size, rounds)
-    if taken is None:
-        return {"does not fit": True}
     return {
         "clips a second": size / taken,
         "seconds a step": taken,

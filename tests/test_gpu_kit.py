@@ -4,10 +4,13 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import gpu
+import gpu_speed
 import pytest
+import torch
 
 from trichord.losses import objective
 from trichord.models import decoding
@@ -16,10 +19,12 @@ from trichord.types.terms import TERMS
 STUDIES = Path(__file__).parents[1] / "studies"
 UNNEEDED = ("av", "lance", "pyarrow", "pydantic", "tyro", "rich", "trichord_world", "faiss")
 """What the kit must do without: none of it travels to the card's machine."""
+PATIENT = ("--minutes", "80")
+"""A loaded machine may take longer than a card."""
 ALONE = """
 import sys
 sys.modules.update(dict.fromkeys({unneeded!r}))
-sys.argv = ["gpu.py", "--tiny", "--out", {out!r}]
+sys.argv = ["gpu.py", "--tiny", "--minutes", "80", "--out", {out!r}]
 sys.path.insert(0, {studies!r})
 import torch
 torch.set_num_threads(1)
@@ -84,7 +89,7 @@ def test_a_broken_loss_is_found(tmp_path, monkeypatch):
         return value * 1.001 if vectors[0].itemsize == 4 else value  # in single precision alone
 
     monkeypatch.setitem(objective.BUILT_IN, "volume", broken)
-    code, found = run(tmp_path / "gpu.json", "--parts", "losses")
+    code, found = run(tmp_path / "gpu.json", "--parts", "losses", *PATIENT)
     failed = {name for name, one in found["parts"]["losses"]["found"].items() if not one["passed"]}
     assert code == 1
     assert not found["parts"]["losses"]["passed"]
@@ -98,7 +103,7 @@ def test_a_broken_decoder_is_found(tmp_path, monkeypatch):
         return right(scorer, indices.flip(0))  # beams go on with each other's caches
 
     monkeypatch.setattr(decoding.CaptionScorer, "rows", broken)
-    code, found = run(tmp_path / "gpu.json", "--parts", "captions")
+    code, found = run(tmp_path / "gpu.json", "--parts", "captions", *PATIENT)
     checks = found["parts"]["captions"]["found"]
     assert code == 1
     assert checks["teacher forcing"]["passed"]
@@ -159,6 +164,35 @@ def test_a_part_that_fails_or_takes_too_long_is_noted_and_the_rest_goes_on(tmp_p
     }
     assert found["parts"]["endless"]["found"] == {"first": {"rate": 1.0}}
     assert [found["parts"][name]["passed"] for name in ("failing", "fine")] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("most", "tried"),
+    [(600, [256, 512, 1024]), (70, [256, 128, 64]), (9000, [256, 512, 1024, 2048])],
+)
+def test_batches_double_until_they_do_not_fit_or_halve_until_they_do(most, tried):
+    def measure(size):
+        if size > most:
+            raise torch.OutOfMemoryError
+        return {"rate": size}
+
+    found = dict(gpu_speed.until_largest(measure, replace(gpu_speed.FULL, largest=2048)))
+    assert list(found) == tried
+    assert all(("does not fit" in one) == (size > most) for size, one in found.items())
+
+
+def test_a_measurement_that_fails_is_named(tmp_path, monkeypatch):
+    def measure(size):
+        raise RuntimeError(f"no compiler for {size}")
+
+    def part(_):
+        yield from gpu_speed.until_largest(measure, gpu_speed.TINY)
+
+    monkeypatch.setattr(gpu, "PARTS", {"one": gpu.Part(60, part)})
+    code, found = run(tmp_path / "gpu.json")
+    assert code == 0
+    assert found["parts"]["one"]["state"] == "complete but for 4"
+    assert found["parts"]["one"]["found"] == {"4": {"failed": "RuntimeError: no compiler for 4"}}
 
 
 def test_correctness_that_was_not_reached_is_no_success(tmp_path, monkeypatch):
