@@ -58,6 +58,9 @@ def installed(name: str) -> str | None:
 
 
 def git(*words: str) -> str:
-    """What git says of this checkout; empty where there is none."""
+    """What git says of this checkout; empty where there is none, and where git is not installed."""
     asked = ["git", "-C", str(ROOT), *words]
-    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""

@@ -1,8 +1,7 @@
 """A training step at full size: ViT-B/32 towers with random weights, the model of the logged run.
 
 Counts parameters beside the published ones and measures what one step of two clips (12 frames and 16
-sound segments each, everything training) needs of memory; on a GPU also clips a second of
-pretraining in bfloat16.
+sound segments each, everything training) needs of memory. For a GPU there is `gpu.py`.
 
     python studies/step.py [FOLDER]
 """
@@ -14,36 +13,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from gpu_models import BASE, write_clip
 from record import record
 from torch import nn
-from transformers import CLIPConfig, CLIPModel
 
 from trichord.config import BertAdam, ClipAudio, Cross, Experiment
-from trichord.experiments.clip4vla import as_published, pretraining, retrieval
+from trichord.experiments.clip4vla import as_published, retrieval
 from trichord.models.embedder import Embedder
 from trichord.training.learner import autocast
 from trichord.training.loop import choose_what_trains
 from trichord.training.optimizers import build_optimizer, set_rate
 from trichord.types.tensors import Batch, Padded
-from trichord_world.small import SmallClip, build_clip
 
 PUBLISHED = {"audio tower": 87_851_520, "model of the logged run": 256_466_178}
 VOCABULARY = 49_411
-PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "V100": 125e12}
-"""Dense half-precision peaks."""
 
 
 def folder_of_random_towers(place: Path) -> Path:
     """A `transformers` folder of CLIP ViT-B/32 with the published vocabulary and random weights."""
-    towers = place / "vit-b-32"
-    if not (towers / "model.safetensors").is_file():
-        build_clip(SmallClip(side=224, patch=32), ("a dog barks",), towers, seed=0)
-        shape = CLIPConfig(
-            text_config={"vocab_size": VOCABULARY, "eos_token_id": 1}, vision_config={}
-        )
-        torch.manual_seed(0)
-        CLIPModel(shape).save_pretrained(towers)
-    return towers
+    return write_clip(replace(BASE, vocabulary=VOCABULARY), place / "vit-b-32")
 
 
 def named(experiment: Experiment, towers: Path) -> Experiment:
@@ -124,40 +112,7 @@ def main() -> None:
             ),
         },
     }
-    if torch.cuda.is_available():
-        del model
-        result["pretraining on a GPU"] = throughput(
-            named(pretraining("p", "at", "av", "aa"), towers)
-        )
     record("step", result)
-
-
-def throughput(experiment: Experiment) -> dict[str, object]:
-    """Clips a second at batch 256 and at the largest batch that fits, with five steps each."""
-    model = experiment.model.build().cuda()
-    found: dict[str, object] = {"device": torch.cuda.get_device_name()}
-    size = 256
-    while True:
-        try:
-            batch = clips(size, 12, 6, "cuda")
-            step(experiment, model, batch)
-            torch.cuda.synchronize()
-            begun = time.monotonic()
-            for _ in range(5):
-                step(experiment, model, batch)
-            torch.cuda.synchronize()
-        except torch.cuda.OutOfMemoryError:
-            break
-        rate = 5 * size / (time.monotonic() - begun)
-        # Twice the multiply-adds: forward of frozen frames, forward and backward of two sound views.
-        work = 2 * 4.4e9 * (12 + 3 * 2 * 6)
-        peak = next((f for name, f in PEAK_FLOPS.items() if name in found["device"]), None)
-        found[f"batch {size}"] = {
-            "clips a second": round(rate, 1),
-            "share of peak": None if peak is None else round(rate * work / peak, 3),
-        }
-        size *= 2
-    return found
 
 
 if __name__ == "__main__":

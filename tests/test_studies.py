@@ -12,6 +12,8 @@ TABLE = dict(
     re.findall(r"^\| `(\S+\.json)` \| `([^`]+)`", (STUDIES / "README.md").read_text(), re.MULTILINE)
 )
 """Result file to command."""
+NEEDS_A_CARD = {"gpu.json"}
+"""Results that this project's machines cannot make: they have no GPU. They come from whoever has one."""
 
 
 def writer(command):
@@ -24,7 +26,8 @@ def writer(command):
 
 
 def test_the_table_has_all_results_and_no_others():
-    assert TABLE.keys() == {path.name for path in (STUDIES / "results").iterdir()}
+    results = {path.name for path in (STUDIES / "results").iterdir()}
+    assert results | NEEDS_A_CARD == TABLE.keys()
 
 
 @pytest.mark.parametrize("name", TABLE)

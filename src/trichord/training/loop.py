@@ -13,11 +13,10 @@ from trichord.config import Experiment, Stage
 from trichord.distributed import on_all_ranks, on_rank_0, world_size
 from trichord.evaluation.scores import UnrankableError
 from trichord.features.source import Source
-from trichord.models.embedder import Embedder
 from trichord.training.criteria import Criterion, log_entry, measure_criterion
 from trichord.training.learner import Learner
 from trichord.training.mining import mine
-from trichord.training.optimizers import build_optimizer, set_rate
+from trichord.training.optimizers import build_optimizer, choose_what_trains, set_rate
 from trichord.training.requirements import criterion_error
 from trichord.training.sampler import epoch_samples, steps_per_epoch
 from trichord.training.session import Session
@@ -25,7 +24,6 @@ from trichord.training.sharding import clip_gradients, gather_weights, shard_mod
 from trichord.training.soundness import Buffers, is_finite, refuse_skips, refuse_unlearnt
 from trichord.training.steps import backward, cached_step, data_parallel, read_batch
 from trichord.types import UserError
-from trichord.types.terms import term_of
 
 AfterEpoch = Callable[[dict[str, Any]], None]
 
@@ -224,20 +222,3 @@ def stage_is_over(stage: Stage, progress: Progress) -> bool:
     """Whether a stage has reached its last epoch or the end of its patience."""
     waited = progress.epoch - 1 - progress.best_epoch
     return progress.epoch > stage.epochs or waited >= stage.patience
-
-
-def choose_what_trains(model: Embedder, stage: Stage, seed: int = 0) -> None:
-    """Freeze and unfreeze heads, trunks, fusion and captioner for a stage; the seed draws new adapters."""
-    for name, encoder in model.encoders().items():
-        encoder.head.requires_grad_(name in stage.trains)
-        if name in stage.towers and stage.lora.rank:
-            encoder.adapt(stage.lora, seed)
-        elif name in stage.towers:
-            encoder.unfreeze()
-        else:
-            encoder.freeze_trunk()
-    losses = {term_of(name).loss for name in stage.terms}
-    if model.fusion is not None:
-        model.fusion.set_trainable("fused" in losses)
-    if model.captioner is not None:
-        model.captioner.set_trainable("words" in losses)

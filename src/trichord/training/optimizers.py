@@ -1,4 +1,4 @@
-"""Optimizers of a stage: parameter groups and learning rate schedules."""
+"""Optimizers of a stage: what trains, parameter groups, learning rate schedules."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,6 +16,24 @@ from trichord.losses.objective import Objective
 from trichord.models.bert_adam import BertAdamOptimizer
 from trichord.models.embedder import Embedder
 from trichord.types import UserError
+from trichord.types.terms import term_of
+
+
+def choose_what_trains(model: Embedder, stage: Stage, seed: int = 0) -> None:
+    """Freeze and unfreeze heads, trunks, fusion and captioner for a stage; the seed draws new adapters."""
+    for name, encoder in model.encoders().items():
+        encoder.head.requires_grad_(name in stage.trains)
+        if name in stage.towers and stage.lora.rank:
+            encoder.adapt(stage.lora, seed)
+        elif name in stage.towers:
+            encoder.unfreeze()
+        else:
+            encoder.freeze_trunk()
+    losses = {term_of(name).loss for name in stage.terms}
+    if model.fusion is not None:
+        model.fusion.set_trainable("fused" in losses)
+    if model.captioner is not None:
+        model.captioner.set_trainable("words" in losses)
 
 
 def build_optimizer(stage: Stage, model: Embedder, objective: Objective) -> Optimizer:
