@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trichord.api.collection import Collection
+    from trichord.api.hits import Hits
     from trichord.api.model import Embedded, Model, load
     from trichord.api.training import fit
     from trichord.types import Hit, Moment, UserError
@@ -15,6 +16,7 @@ __all__ = [
     "Collection",
     "Embedded",
     "Hit",
+    "Hits",
     "Model",
     "Moment",
     "UserError",
@@ -25,6 +27,7 @@ __all__ = [
 
 _HOMES = {
     "Collection": "trichord.api.collection",
+    "Hits": "trichord.api.hits",
     "fit": "trichord.api.training",
     **dict.fromkeys(("Embedded", "Model", "load"), "trichord.api.model"),
     **dict.fromkeys(("Hit", "Moment", "UserError"), "trichord.types"),

@@ -30,5 +30,5 @@ def test_a_wrong_name_is_refused_with_a_near_one_said_once():
     with pytest.raises(AttributeError, match="'laod': did you mean 'load'") as refused:
         trichord.laod  # noqa: B018
     assert "".join(traceback.format_exception(refused.value)).lower().count("did you mean") == 1
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'$"):
+    with pytest.raises(AttributeError, match=r"no attribute 'nonsense'$"):
         trichord.nonsense  # noqa: B018

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from trichord.api.collection_model import model_of
+from trichord.api.hits import Hits
 from trichord.api.model import Model, Place, device_of, embedder_of, persistent
 from trichord.api.text_encoders import cache_text_encoders
 from trichord.media.plan import FrameChoice
@@ -13,7 +14,7 @@ from trichord.search.moments import CutKind
 from trichord.search.query import By, Query, QueryOptions
 from trichord.search.query_model import QueryModel
 from trichord.search.query_notes import notes_on
-from trichord.types import Clip, Hit, Moment, TextKind
+from trichord.types import Clip, Moment, TextKind
 from trichord.types.plugins import provide
 
 if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
@@ -189,12 +190,12 @@ class Collection:
         return self.stored.remove([Path(place) for place in places])
 
     @overload
-    def search(self, text: str | None = None, **options: Unpack[SearchOptions]) -> list[Hit]: ...
+    def search(self, text: str | None = None, **options: Unpack[SearchOptions]) -> Hits: ...
 
     @overload
     def search(
         self, text: list[str] | tuple[str, ...], **options: Unpack[SearchOptions]
-    ) -> list[list[Hit]]: ...
+    ) -> list[Hits]: ...
 
     def search(
         self,
@@ -203,8 +204,8 @@ class Collection:
         k: int = 10,
         rerank: int = 50,
         **parts: Unpack[QueryParts],
-    ) -> list[Hit] | list[list[Hit]]:
-        """The best `k` moments, best first; for several texts, those of each.
+    ) -> Hits | list[Hits]:
+        """The best `k` moments, best first, as a list of `Hit`; for several texts, a list of those of each.
 
         Moments of one scene, and near-copies, are one hit, with the others in its `more`
         (`fold=False`: each is a hit). `hit.chance` is how likely the best of as many unrelated moments
@@ -231,7 +232,8 @@ class Collection:
         queries = [Query.of(one, **parts) for one in texts]
         engine = self._current()
         engine.reader.embed_texts(queries)
-        found = engine.search_batch([engine.plan(query) for query in queries], k, rerank)
+        plans = [engine.plan(query) for query in queries]
+        found = [Hits(hits, engine.collection) for hits in engine.search_batch(plans, k, rerank)]
         for note in dict.fromkeys(
             note for query in queries for note in notes_on(query, engine.model)
         ):
