@@ -1,6 +1,7 @@
 """A collection from Python: a searchable archive of media files."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
@@ -10,11 +11,13 @@ from trichord.api.hits import Hits
 from trichord.api.model import Model, Place, device_of, embedder_of, persistent
 from trichord.api.text_encoders import cache_text_encoders
 from trichord.media.plan import FrameChoice
+from trichord.media.probe import USABLE
 from trichord.search.moments import CutKind
 from trichord.search.query import By, Query, QueryOptions
 from trichord.search.query_model import QueryModel
 from trichord.search.query_notes import notes_on
 from trichord.types import Clip, Moment, TextKind
+from trichord.types.notebook import facts, one_line, readable
 from trichord.types.plugins import provide
 
 if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
@@ -26,6 +29,8 @@ if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
     from trichord.speech.transcript import SpokenSegment
 
 log = logging.getLogger("trichord.search")
+
+TEXTS: dict[TextKind, str] = {"speech": "speech", "screen": "text on the screen"}
 
 
 class QueryParts(QueryOptions, total=False):
@@ -131,7 +136,23 @@ class Collection:
         return sum(file.moments for file in self.stored.table.files().values())
 
     def __repr__(self) -> str:
-        return f"Collection({self.stored.name!r}, {len(self)} moments)"
+        return one_line("Collection", self.stored.name, readable(self._summary))
+
+    def _repr_html_(self) -> str:
+        return facts(f"Collection {self.stored.name}", readable(self._summary))
+
+    def _summary(self) -> dict[str, object]:
+        files = self.stored.table.files().values()
+        unusable = sum(not any(status in USABLE for status in file.statuses) for file in files)
+        lines = Counter(one["kind"] for one in self.stored.texts.markers() if one["lines"])
+        texts = {f"files with {TEXTS[kind]}": count for kind, count in sorted(lines.items())}
+        return {
+            "files": len(files),
+            **({"unusable files": unusable} if unusable else {}),
+            "moments": sum(file.moments for file in files),
+            "model": self.model.name,
+            **texts,
+        }
 
     def close(self) -> None:
         """Stop the decoding processes."""

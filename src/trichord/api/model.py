@@ -19,11 +19,12 @@ from trichord.media.channels import mix
 from trichord.media.plan import DecodeRequest
 from trichord.media.probe import USABLE, Status
 from trichord.media.resample import context_samples, resample
-from trichord.search.query_model import QueryModel, full_model
+from trichord.search.query_model import QueryModel, full_model, loaded_model
 from trichord.types import MODALITIES, Modality, UserError
 from trichord.types.arrays import Float
 from trichord.types.comparable import Pair
 from trichord.types.extras import extras_named, package_hint, require_package
+from trichord.types.notebook import facts, one_line
 from trichord.types.plugins import provide
 from trichord.types.rules import Device, require_legal
 
@@ -79,7 +80,22 @@ class Model:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Model({self.name!r})"
+        return one_line("Model", self.name, self._summary())
+
+    def _repr_html_(self) -> str:
+        return facts(f"Model {self.name}", self._summary())
+
+    def _summary(self) -> dict[str, object]:
+        """What is known without loading more."""
+        pairs = ", ".join(sorted("-".join(pair) for pair in self.comparable))
+        loaded = loaded_model(self.queries)
+        if loaded is None:
+            return {"loaded": "text encoders alone, without torch", "compares": pairs}
+        towers = {
+            name: f"{type(one).__name__}, {one.dim} dimensions"
+            for name, one in loaded.encoders().items()
+        }
+        return {**towers, "compares": pairs, "device": str(loaded.device)}
 
     def close(self) -> None:
         """Stop the decoding processes; they start again if the model is used."""
