@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
@@ -17,8 +18,10 @@ from trichord.search.query import By, Query, QueryOptions
 from trichord.search.query_model import QueryModel
 from trichord.search.query_notes import notes_on
 from trichord.types import Clip, Moment, TextKind
+from trichord.types.arguments import UserTypeError, described, require_options, whole
 from trichord.types.notebook import facts, one_line, readable
 from trichord.types.plugins import provide
+from trichord.types.rules import require
 
 if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
     from trichord.models.embedder import Embedder
@@ -62,6 +65,7 @@ class Collection:
     """
 
     def __init__(self, stored: "StoredCollection", model: Model) -> None:
+        _require_model(model)
         stored.require(model.fingerprint)
         self.stored = stored
         self.model = model
@@ -122,6 +126,7 @@ class Collection:
         """
         from trichord.search.indexing import begin
 
+        _require_model(model)
         name = persistent(model.name)
         return cls(begin(where, name, model.embedder, seconds, hop, cut, frames), model)
 
@@ -180,11 +185,16 @@ class Collection:
         self, *places: Place, metadata: Sequence[Clip] = (), prune: bool = False
     ) -> "Iterator[Indexed]":
         """As `add`, but yields each file as soon as it is stored, for long work."""
+        paths = _paths(places, "add")
+        if isinstance(metadata, str | PathLike):
+            raise UserTypeError(
+                f"metadata={described(metadata)}: give clips: read_manifest(Path({str(metadata)!r})), of "
+                "trichord.corpora.manifest."
+            )
         embedder, decoder = self.model.embedder, self.model.decoder
 
         from trichord.search.indexing import index  # with torch
 
-        paths = [Path(place) for place in places]
         yield from index(self.stored, embedder, decoder, paths, metadata=metadata, prune=prune)
 
     def relocate(self, old: Place, new: Place, *, force: bool = False) -> int:
@@ -208,7 +218,7 @@ class Collection:
         Raises:
             UserError: It has no such files.
         """
-        return self.stored.remove([Path(place) for place in places])
+        return self.stored.remove(_paths(places, "remove"))
 
     @overload
     def search(self, text: str | None = None, **options: Unpack[SearchOptions]) -> Hits: ...
@@ -247,7 +257,10 @@ class Collection:
 
         Raises:
             UserError: The query is empty, a file cannot be read, or a weight is invalid.
+            UserTypeError: An argument is unknown, or of the wrong type.
         """
+        require_options(parts, SearchOptions.__optional_keys__, "search")
+        k, rerank = whole("k", k), whole("rerank", rerank)
         parts.setdefault("fold", True)
         texts = text if isinstance(text, list | tuple) else (text,)
         queries = [Query.of(one, **parts) for one in texts]
@@ -265,19 +278,22 @@ class Collection:
 
     def grouped(self, query: Query, k: int = 10, rerank: int = 50) -> "list[FileHits]":
         """The best `k` files with their moments, best first."""
-        return self._current().grouped(query, k, rerank)
+        _require_query(query, "grouped")
+        return self._current().grouped(query, whole("k", k), whole("rerank", rerank))
 
     def lines(self, file: Place, kind: TextKind = "speech") -> "tuple[SpokenSegment, ...]":
         """What is said in a file, or shown on its screen, in order of time.
 
         It is stored by `trichord index --transcribe` and `--ocr`; empty if nothing is stored.
         """
+        require(kind in TEXTS, f"kind={kind!r}: give {' or '.join(TEXTS)}.")
         from trichord.search.collection import whereabouts
 
         return self._current().texts.lines_of(str(whereabouts(Path(file))), kind)
 
     def timeline(self, query: Query, file: Place) -> "SimilarityTimeline":
         """The similarity of the query to each moment of a file."""
+        _require_query(query, "timeline")
         from trichord.search.collection import whereabouts
 
         return self._current().timeline(query, str(whereabouts(Path(file))))
@@ -291,6 +307,31 @@ class Collection:
         else:
             self._engine.refresh()
         return self._engine
+
+
+def _require_model(model: Any) -> None:
+    if not isinstance(model, Model):
+        raise UserTypeError(f"model={described(model)}: give trichord.load({str(model)!r}).")
+
+
+def _require_query(query: Any, call: str) -> None:
+    if not isinstance(query, Query):
+        raise UserTypeError(
+            f"{call} takes a query, and {described(query)}: write Query.of({str(query)!r}), with "
+            "trichord.search.query.Query."
+        )
+
+
+def _paths(places: Sequence[Any], call: str) -> list[Path]:
+    """The places as paths.
+
+    Raises:
+        UserTypeError: One is something else, such as a list of paths.
+    """
+    for place in places:
+        if not isinstance(place, str | PathLike):
+            raise UserTypeError(f"{described(place)}: give paths one by one, as in {call}(*paths).")
+    return [Path(place) for place in places]
 
 
 def _on_device(name: str) -> "Embedder":
