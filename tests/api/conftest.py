@@ -13,6 +13,8 @@ from PIL import Image
 from text_graphs import text_graphs
 
 from trichord.api import collection_model
+from trichord.api.collection import Collection
+from trichord.api.model import Model
 from trichord.checkpoint import Progress, Run
 from trichord.config import ClapText, Experiment
 from trichord.search.collection import StoredCollection
@@ -97,6 +99,21 @@ def made(maker, tmp_path):
 def apart(tiny_towers):
     """What gives a model a text tower of its own towards sound."""
     return {"sound_text": ClapText(name=str(tiny_towers / "clap"))}
+
+
+@pytest.fixture
+def model(tiny_model):
+    """The tiny model, from Python."""
+    with Model("tiny", tiny_model, workers=1) as one:
+        yield one
+
+
+@pytest.fixture
+def archive(model, folder, tmp_path):
+    """A collection of the shared folder."""
+    made = Collection.create(tmp_path / "archive", model, seconds=1.0)
+    made.add(folder)
+    return made
 
 
 @pytest.fixture

@@ -14,19 +14,6 @@ from trichord.search.query import Query
 from trichord.types import Caption, Clip, UserError
 
 
-@pytest.fixture
-def model(tiny_model):
-    with Model("tiny", tiny_model, workers=1) as one:
-        yield one
-
-
-@pytest.fixture
-def archive(model, folder, tmp_path):
-    made = Collection.create(tmp_path / "archive", model, seconds=1.0)
-    made.add(folder)
-    return made
-
-
 def test_files_are_added_and_the_broken_one_is_named(model, folder, tmp_path):
     archive = trichord.Collection.create(tmp_path / "archive", model, seconds=1.0, hop=1.0)
     assert len(archive) == 0

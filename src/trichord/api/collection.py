@@ -1,20 +1,27 @@
 """A collection from Python: a searchable archive of media files."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from trichord.api.collection_model import model_of
+from trichord.api.hits import Hits
 from trichord.api.model import Model, Place, device_of, embedder_of, persistent
 from trichord.api.text_encoders import cache_text_encoders
 from trichord.media.plan import FrameChoice
+from trichord.media.probe import USABLE
 from trichord.search.moments import CutKind
 from trichord.search.query import By, Query, QueryOptions
 from trichord.search.query_model import QueryModel
 from trichord.search.query_notes import notes_on
-from trichord.types import Clip, Hit, Moment, TextKind
+from trichord.types import Clip, Moment, TextKind
+from trichord.types.arguments import UserTypeError, described, require_options, whole
+from trichord.types.notebook import facts, one_line, readable
 from trichord.types.plugins import provide
+from trichord.types.rules import require
 
 if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
     from trichord.models.embedder import Embedder
@@ -25,6 +32,8 @@ if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
     from trichord.speech.transcript import SpokenSegment
 
 log = logging.getLogger("trichord.search")
+
+TEXTS: dict[TextKind, str] = {"speech": "speech", "screen": "text on the screen"}
 
 
 class QueryParts(QueryOptions, total=False):
@@ -56,6 +65,7 @@ class Collection:
     """
 
     def __init__(self, stored: "StoredCollection", model: Model) -> None:
+        _require_model(model)
         stored.require(model.fingerprint)
         self.stored = stored
         self.model = model
@@ -116,6 +126,7 @@ class Collection:
         """
         from trichord.search.indexing import begin
 
+        _require_model(model)
         name = persistent(model.name)
         return cls(begin(where, name, model.embedder, seconds, hop, cut, frames), model)
 
@@ -130,7 +141,23 @@ class Collection:
         return sum(file.moments for file in self.stored.table.files().values())
 
     def __repr__(self) -> str:
-        return f"Collection({self.stored.name!r}, {len(self)} moments)"
+        return one_line("Collection", self.stored.name, readable(self._summary))
+
+    def _repr_html_(self) -> str:
+        return facts(f"Collection {self.stored.name}", readable(self._summary))
+
+    def _summary(self) -> dict[str, object]:
+        files = self.stored.table.files().values()
+        unusable = sum(not any(status in USABLE for status in file.statuses) for file in files)
+        lines = Counter(one["kind"] for one in self.stored.texts.markers() if one["lines"])
+        texts = {f"files with {TEXTS[kind]}": count for kind, count in sorted(lines.items())}
+        return {
+            "files": len(files),
+            **({"unusable files": unusable} if unusable else {}),
+            "moments": sum(file.moments for file in files),
+            "model": self.model.name,
+            **texts,
+        }
 
     def close(self) -> None:
         """Stop the decoding processes."""
@@ -158,11 +185,16 @@ class Collection:
         self, *places: Place, metadata: Sequence[Clip] = (), prune: bool = False
     ) -> "Iterator[Indexed]":
         """As `add`, but yields each file as soon as it is stored, for long work."""
+        paths = _paths(places, "add")
+        if isinstance(metadata, str | PathLike):
+            raise UserTypeError(
+                f"metadata={described(metadata)}: give clips: read_manifest(Path({str(metadata)!r})), of "
+                "trichord.corpora.manifest."
+            )
         embedder, decoder = self.model.embedder, self.model.decoder
 
         from trichord.search.indexing import index  # with torch
 
-        paths = [Path(place) for place in places]
         yield from index(self.stored, embedder, decoder, paths, metadata=metadata, prune=prune)
 
     def relocate(self, old: Place, new: Place, *, force: bool = False) -> int:
@@ -186,15 +218,15 @@ class Collection:
         Raises:
             UserError: It has no such files.
         """
-        return self.stored.remove([Path(place) for place in places])
+        return self.stored.remove(_paths(places, "remove"))
 
     @overload
-    def search(self, text: str | None = None, **options: Unpack[SearchOptions]) -> list[Hit]: ...
+    def search(self, text: str | None = None, **options: Unpack[SearchOptions]) -> Hits: ...
 
     @overload
     def search(
         self, text: list[str] | tuple[str, ...], **options: Unpack[SearchOptions]
-    ) -> list[list[Hit]]: ...
+    ) -> list[Hits]: ...
 
     def search(
         self,
@@ -203,8 +235,8 @@ class Collection:
         k: int = 10,
         rerank: int = 50,
         **parts: Unpack[QueryParts],
-    ) -> list[Hit] | list[list[Hit]]:
-        """The best `k` moments, best first; for several texts, those of each.
+    ) -> Hits | list[Hits]:
+        """The best `k` moments, best first, as a list of `Hit`; for several texts, a list of those of each.
 
         Moments of one scene, and near-copies, are one hit, with the others in its `more`
         (`fold=False`: each is a hit). `hit.chance` is how likely the best of as many unrelated moments
@@ -225,13 +257,17 @@ class Collection:
 
         Raises:
             UserError: The query is empty, a file cannot be read, or a weight is invalid.
+            UserTypeError: An argument is unknown, or of the wrong type.
         """
+        require_options(parts, SearchOptions.__optional_keys__, "search")
+        k, rerank = whole("k", k), whole("rerank", rerank)
         parts.setdefault("fold", True)
         texts = text if isinstance(text, list | tuple) else (text,)
         queries = [Query.of(one, **parts) for one in texts]
         engine = self._current()
         engine.reader.embed_texts(queries)
-        found = engine.search_batch([engine.plan(query) for query in queries], k, rerank)
+        plans = [engine.plan(query) for query in queries]
+        found = [Hits(hits, engine.collection) for hits in engine.search_batch(plans, k, rerank)]
         for note in dict.fromkeys(
             note for query in queries for note in notes_on(query, engine.model)
         ):
@@ -242,19 +278,22 @@ class Collection:
 
     def grouped(self, query: Query, k: int = 10, rerank: int = 50) -> "list[FileHits]":
         """The best `k` files with their moments, best first."""
-        return self._current().grouped(query, k, rerank)
+        _require_query(query, "grouped")
+        return self._current().grouped(query, whole("k", k), whole("rerank", rerank))
 
     def lines(self, file: Place, kind: TextKind = "speech") -> "tuple[SpokenSegment, ...]":
         """What is said in a file, or shown on its screen, in order of time.
 
         It is stored by `trichord index --transcribe` and `--ocr`; empty if nothing is stored.
         """
+        require(kind in TEXTS, f"kind={kind!r}: give {' or '.join(TEXTS)}.")
         from trichord.search.collection import whereabouts
 
         return self._current().texts.lines_of(str(whereabouts(Path(file))), kind)
 
     def timeline(self, query: Query, file: Place) -> "SimilarityTimeline":
         """The similarity of the query to each moment of a file."""
+        _require_query(query, "timeline")
         from trichord.search.collection import whereabouts
 
         return self._current().timeline(query, str(whereabouts(Path(file))))
@@ -268,6 +307,31 @@ class Collection:
         else:
             self._engine.refresh()
         return self._engine
+
+
+def _require_model(model: Any) -> None:
+    if not isinstance(model, Model):
+        raise UserTypeError(f"model={described(model)}: give trichord.load({str(model)!r}).")
+
+
+def _require_query(query: Any, call: str) -> None:
+    if not isinstance(query, Query):
+        raise UserTypeError(
+            f"{call} takes a query, and {described(query)}: write Query.of({str(query)!r}), with "
+            "trichord.search.query.Query."
+        )
+
+
+def _paths(places: Sequence[Any], call: str) -> list[Path]:
+    """The places as paths.
+
+    Raises:
+        UserTypeError: One is something else, such as a list of paths.
+    """
+    for place in places:
+        if not isinstance(place, str | PathLike):
+            raise UserTypeError(f"{described(place)}: give paths one by one, as in {call}(*paths).")
+    return [Path(place) for place in places]
 
 
 def _on_device(name: str) -> "Embedder":

@@ -1,7 +1,7 @@
 """What `Model.encode` reads and returns: texts, files, pictures and sounds to vectors."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
 
@@ -12,6 +12,7 @@ from trichord.corpora.footage import is_media
 from trichord.media import Decoder
 from trichord.media.probe import USABLE
 from trichord.types import MODALITIES, Modality, UserError
+from trichord.types.arguments import UserTypeError, described, require_options
 from trichord.types.arrays import Float
 from trichord.types.comparable import not_comparable
 from trichord.types.rules import require
@@ -111,14 +112,23 @@ class EncodeOptions:
         )
 
 
+def options_for(task: Task, given: Mapping[str, Any]) -> EncodeOptions:
+    """The options of `encode_query` or `encode_document`.
+
+    Raises:
+        UserTypeError: One of them is unknown.
+    """
+    known = {one.name for one in fields(EncodeOptions)} - {"task"}
+    require_options(given, known, f"encode_{task}")
+    return EncodeOptions(task=task, **given)
+
+
 def encode(model: "Embeds", inputs: Any, options: EncodeOptions) -> Any:
     """See `Model.encode`."""
     options.require_legal()
     single = _is_item(inputs)
-    require(
-        single or hasattr(inputs, "__iter__"),
-        f"An input of type {type(inputs).__name__}: give {ITEM}; or a list.",
-    )
+    if isinstance(inputs, bytes) or not (single or hasattr(inputs, "__iter__")):
+        raise UserTypeError(f"An input of type {type(inputs).__name__}: give {ITEM}; or a list.")
     items: list[Any] = [inputs] if single else list(inputs)
     mixtures = any(isinstance(one, Mapping) for one in items)
     if mixtures:
@@ -165,7 +175,12 @@ def _unit_tensor(vectors: Any) -> Any:
 def _unit_rows(vectors: Any) -> Float[np.ndarray, "row dim"]:
     """Rows of unit length as a plain array."""
     plain = vectors.cpu() if hasattr(vectors, "new_tensor") else vectors
-    rows = np.atleast_2d(np.asarray(plain, np.float32))
+    try:
+        rows = np.atleast_2d(np.asarray(plain, np.float32))
+    except (TypeError, ValueError) as error:
+        raise UserTypeError(
+            f"similarity compares vectors, and {described(plain)}: encode it first."
+        ) from error
     return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(min=1e-12)
 
 

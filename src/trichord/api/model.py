@@ -19,11 +19,13 @@ from trichord.media.channels import mix
 from trichord.media.plan import DecodeRequest
 from trichord.media.probe import USABLE, Status
 from trichord.media.resample import context_samples, resample
-from trichord.search.query_model import QueryModel, full_model
+from trichord.search.query_model import QueryModel, full_model, loaded_model
 from trichord.types import MODALITIES, Modality, UserError
+from trichord.types.arguments import UserTypeError, require_several, texts_of
 from trichord.types.arrays import Float
 from trichord.types.comparable import Pair
 from trichord.types.extras import extras_named, package_hint, require_package
+from trichord.types.notebook import facts, one_line
 from trichord.types.plugins import provide
 from trichord.types.rules import Device, require_legal
 
@@ -79,7 +81,22 @@ class Model:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Model({self.name!r})"
+        return one_line("Model", self.name, self._summary())
+
+    def _repr_html_(self) -> str:
+        return facts(f"Model {self.name}", self._summary())
+
+    def _summary(self) -> dict[str, object]:
+        """What is known without loading more."""
+        pairs = ", ".join(sorted("-".join(pair) for pair in self.comparable))
+        loaded = loaded_model(self.queries)
+        if loaded is None:
+            return {"loaded": "text encoders alone, without torch", "compares": pairs}
+        towers = {
+            name: f"{type(one).__name__}, {one.dim} dimensions"
+            for name, one in loaded.encoders().items()
+        }
+        return {**towers, "compares": pairs, "device": str(loaded.device)}
 
     def close(self) -> None:
         """Stop the decoding processes; they start again if the model is used."""
@@ -188,11 +205,11 @@ class Model:
 
         The model of an opened collection is loaded for it, since its text graphs have one prompt each.
         """
-        return encoding.encode(self, inputs, EncodeOptions(task="query", **options))
+        return encoding.encode(self, inputs, encoding.options_for("query", options))
 
     def encode_document(self, inputs: Any, **options: Any) -> Any:
         """As `encode_query`, with the model's prompt for documents."""
-        return encoding.encode(self, inputs, EncodeOptions(task="document", **options))
+        return encoding.encode(self, inputs, encoding.options_for("document", options))
 
     def similarity(self, a: Any, b: Any) -> Any:
         """Cosines of two sets of vectors, (a, b).
@@ -223,9 +240,7 @@ class Model:
         Raises:
             UserError: A text is empty, or `texts` is a string.
         """
-        if isinstance(texts, str):
-            raise UserError(f"embed_text takes a list of texts: write [{texts[:40]!r}].")
-        return self.queries.embed_text(list(texts), toward)
+        return self.queries.embed_text(texts_of(texts, "embed_text"), toward)
 
     def embed_vision(self, pictures: Sequence[Any]) -> Vectors:
         """Visual unit vectors, (picture, dim); a row of NaN where there is no picture.
@@ -276,6 +291,7 @@ class Model:
         A file that cannot be read has a status that says so, and does not stop the rest. For moments
         within files, and for work that can be interrupted, use a `Collection`.
         """
+        require_several(files, "embed_files")
         names: deque[str] = deque()
         plan = self.embedder.plan
 
@@ -326,8 +342,7 @@ class Model:
         from trichord.search.captioning import CaptionWriter, cut_for_captions
         from trichord.search.survey import media_at
 
-        if isinstance(files, str | Path):
-            raise UserError(f"caption takes a list of files: write [{str(files)!r}].")
+        require_several(files, "caption")
         decoding, cut = decoding_of(beams, length_penalty, None), cut_of(seconds, hop)
         weights = weights_of(self.name) if check else None
         writer = CaptionWriter(self.embedder, self.decoder, decoding, weights)
@@ -335,8 +350,9 @@ class Model:
         return writer.write(cut_for_captions(self.decoder, names, cut))
 
     def _embed(self, inputs: Sequence[Any], modality: Modality) -> Vectors:
-        if isinstance(inputs, (str, Path, np.ndarray)):
-            raise UserError(f"embed_{modality} takes a list: write [...] around it.")
+        require_several(inputs, f"embed_{modality}")
+        if isinstance(inputs, np.ndarray) or hasattr(inputs, "convert"):  # one picture or sound
+            raise UserTypeError(f"embed_{modality} takes a list: write [...] around it.")
         tower = self.embedder.vision if modality == "vision" else self.embedder.audio
         rows = np.full((len(inputs), tower.dim), np.nan, np.float32)
         for start in range(0, len(inputs), CLIPS_AT_ONCE):

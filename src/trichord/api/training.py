@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from trichord.types.arguments import UserTypeError, described
 from trichord.types.extras import extras_named
 from trichord.types.plugins import provide
 
@@ -45,6 +47,8 @@ def fit(
         UserError: A value is impossible, features or media are missing, the stage learns nothing or
             diverges, or the disk is full.
     """
+    if isinstance(experiment, PathLike):
+        raise UserTypeError(f"experiment={described(experiment)}: give str(path).")
     provide(parts)
     with extras_named():
         from trichord.api.model import device_of

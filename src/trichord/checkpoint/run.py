@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from trichord.checkpoint.environment import Origin, environment, revisions
 from trichord.checkpoint.provenance import EARLIER, UNKNOWN, provenance_of, read_provenance
+from trichord.checkpoint.summary import run_summary
 from trichord.checkpoint.tensor_files import DamagedError, read_tensors, write_tensors
 from trichord.checkpoint.weights import load_matching, load_trained, owned_state
 from trichord.config import TOWERS, Experiment, Provenance
@@ -28,6 +30,7 @@ from trichord.losses.objective import Objective
 from trichord.models.embedder import Embedder
 from trichord.types import UserError
 from trichord.types.files import leftovers, remove_leftovers, write_atomically
+from trichord.types.notebook import facts, one_line, readable
 from trichord.types.rng import isolated_rng
 
 log = logging.getLogger("trichord.checkpoint")
@@ -79,6 +82,16 @@ class Run:
     """A run directory."""
 
     path: Path
+
+    def __repr__(self) -> str:
+        return one_line("Run", str(self.path), readable(self._summary))
+
+    def _repr_html_(self) -> str:
+        return facts(f"Run {self.path}", readable(partial(self._summary, curves=True)))
+
+    def _summary(self, *, curves: bool = False) -> dict[str, object]:
+        state = self.complete
+        return run_summary(self.experiment(), self.metrics(), complete=state, curves=curves)
 
     @property
     def name(self) -> str:

@@ -232,6 +232,8 @@ def termination_told(place: Path) -> Generator[None]:
 
 def summary(run: "Run") -> str:
     """Of each stage: the epoch that it handed on, and what that reached on the clips that choose it."""
+    from trichord.checkpoint.summary import stages_of
+
     experiment = run.experiment()
     split = "SELECTION ON TEST: test" if experiment.chooses == "test" else "validation"
     lines: list[str] = []
@@ -239,16 +241,6 @@ def summary(run: "Run") -> str:
         reached = outcome(epochs, keeps_last=experiment.hand_over == "last", split=split)
         lines.append(f"{epochs[0]['stage']}: {reached}")
     return ("; ".join(lines) or "as pretrained") + lost(run.metrics())
-
-
-def stages_of(metrics: "Sequence[dict[str, Any]]") -> "list[list[dict[str, Any]]]":
-    """Numbers of epochs by stage; each begins with epoch 0, and several may have the same name."""
-    stages: list[list[dict[str, Any]]] = []
-    for numbers in metrics:
-        if numbers["epoch"] == 0:
-            stages.append([])
-        stages[-1].append(numbers)
-    return stages
 
 
 def lost(epochs: "Sequence[dict[str, Any]]") -> str:

@@ -7,12 +7,13 @@ from datetime import datetime
 from fnmatch import translate
 from pathlib import Path
 from re import compile as pattern_of
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from trichord.search.gallery import Gallery
 from trichord.types import UserError
+from trichord.types.arguments import UserTypeError, described, require_number
 from trichord.types.arrays import Bool, Int
 from trichord.types.rules import Range, Spelling, require_legal
 
@@ -47,6 +48,7 @@ class Filter:
 
     Raises:
         UserError: A condition that no moment can meet.
+        UserTypeError: A condition of the wrong type.
     """
 
     path: str = ""
@@ -63,6 +65,7 @@ class Filter:
     missing: bool = False
 
     def __post_init__(self) -> None:
+        _require_types(self)
         require_legal(self)
         if _reversed(self.min_duration, self.max_duration):
             raise UserError(
@@ -158,6 +161,30 @@ class FilterBelow(Filter):
 
     def _at(self, files: Sequence[str]) -> Bool[np.ndarray, " file"]:
         return _matching(self.path, [f"/{path_below(file, self.below)}" for file in files])
+
+
+def _require_types(given: Any) -> None:
+    """Refuse conditions of the wrong type, which would match nothing, or something else.
+
+    Raises:
+        UserTypeError: Names one, and says what to write.
+    """
+    for name in ("min_duration", "max_duration"):
+        require_number(name, getattr(given, name))
+    flag, time = "True or False", "a datetime, such as datetime(2024, 12, 31)"
+    checks: dict[str, tuple[tuple[type, ...], str]] = {
+        "path": ((str,), "a text: str(path)"),
+        "since": ((datetime, type(None)), time),
+        "until": ((datetime, type(None)), time),
+        "tags": ((tuple, list, frozenset, set), f"tags=({given.tags!r},)"),
+        "has_audio": ((bool, np.bool_, type(None)), flag),
+        "has_speech": ((bool, np.bool_, type(None)), flag),
+    }
+    for name, (kinds, remedy) in checks.items():
+        if not isinstance(value := getattr(given, name), kinds):
+            raise UserTypeError(f"{name}={described(value)}: give {remedy}.")
+    if given.kind not in (None, *KINDS):
+        raise UserError(f"kind={given.kind!r}: give {', '.join(KINDS)}.")
 
 
 def _nothing_said(gallery: Gallery) -> Overlapping:

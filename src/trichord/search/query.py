@@ -4,10 +4,18 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, TypedDict, Unpack
+from typing import Annotated, Any, Literal, TypedDict, Unpack, get_args
 
 from trichord.search.filters import Filter
-from trichord.types import Moment, UserError
+from trichord.types import Hit, Moment, UserError
+from trichord.types.arguments import (
+    UserTypeError,
+    described,
+    require_file,
+    require_number,
+    require_options,
+    require_text,
+)
 from trichord.types.rules import Range, Share, Weight, require_legal
 
 PartKind = Literal["text", "image", "audio", "video", "moment"]
@@ -37,7 +45,7 @@ class QueryPart:
     whether to search for moments that look like it, sound like it, or both, by its stored vectors.
 
     Raises:
-        UserError: The text is empty, or the weight is not a number.
+        UserError: The text is empty, the weight is not a number, or `by` is something else.
     """
 
     kind: PartKind
@@ -49,6 +57,8 @@ class QueryPart:
     def __post_init__(self) -> None:
         if not self.value.strip():
             raise UserError(f"The {self.kind} to search for is empty: give at least one word.")
+        if self.by not in get_args(By):
+            raise UserError(f"by={self.by!r}: give {', '.join(get_args(By))}.")
         if not math.isfinite(self.weight):
             raise UserError(f"A part of the search has the weight {self.weight:g}: give a number.")
 
@@ -59,6 +69,13 @@ class QueryPart:
         if self.kind == "moment":
             words = f"like {words} at {self.start:g} s"
         return f"−{words}" if self.weight < 0 else words
+
+
+NUMBERS = (
+    "visual_weight", "audio_weight", "audio_type", "caption_weight", "speech_weight", "screen_weight",
+    "min_score",
+)  # fmt: skip
+"""Options of a query that are numbers."""
 
 
 class QueryOptions(TypedDict, total=False):
@@ -168,10 +185,17 @@ class Query:
 
         Raises:
             UserError: None of them is given, or as for the class and `QueryPart`.
+            UserTypeError: An argument is unknown, or of the wrong type.
         """
+        require_options(options, QueryOptions.__optional_keys__, "A query")
+        require_text(text)
+        _require_moment(like)
+        _require_types(options)
         files: tuple[tuple[PartKind, str | Path | None], ...] = (
             ("image", image), ("audio", audio), ("video", video),
         )  # fmt: skip
+        for kind, file in files:
+            require_file(kind, file)
         rest, phrases = (text, ()) if text is None else split_phrases(text)
         parts = [] if rest is None else text_parts(rest)
         parts += [QueryPart(kind=kind, value=str(file)) for kind, file in files if file is not None]
@@ -182,6 +206,40 @@ class Query:
                 "A search needs at least one of a text, --image, --audio and --video, not 0."
             )
         return cls(parts=tuple(parts), phrases=phrases, **options)
+
+
+def _require_moment(like: Any) -> None:
+    """Refuse what is no moment.
+
+    Raises:
+        UserTypeError: Says what to write.
+    """
+    if isinstance(like, Hit):
+        raise UserTypeError("like= takes a moment, not a hit: write like=hit.moment.")
+    if not isinstance(like, Moment | None):
+        raise UserTypeError(
+            f"like={described(like)}: give a hit's moment, like=hit.moment, or "
+            "like=Moment(file=..., start=..., end=...)."
+        )
+
+
+def _require_types(options: Any) -> None:
+    """Refuse options of the wrong type.
+
+    Raises:
+        UserTypeError: Names one, and says what to write.
+    """
+    for name in NUMBERS:
+        require_number(name, options.get(name))
+    where = options.get("where", Filter())
+    if isinstance(where, Filter):
+        return
+    conditions = where if isinstance(where, dict) else {"kind": "video"}
+    values = ", ".join(f"{name}={value!r}" for name, value in conditions.items())
+    raise UserTypeError(
+        f"where={described(where)}: write where=Filter({values}), with trichord.search.filters.Filter, "
+        "or leave it out."
+    )
 
 
 def text_parts(text: str, weight: float = 1.0) -> list[QueryPart]:

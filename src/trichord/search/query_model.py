@@ -82,3 +82,8 @@ class QueryModel:
 def full_model(model: "Embedder | QueryModel") -> "Embedder":
     """The model, loaded if it is not yet."""
     return model.embedder if isinstance(model, QueryModel) else model
+
+
+def loaded_model(model: "Embedder | QueryModel") -> "Embedder | None":
+    """The model if it is loaded already."""
+    return vars(model).get("embedder") if isinstance(model, QueryModel) else model

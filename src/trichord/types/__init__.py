@@ -144,6 +144,13 @@ class Hit:
     more: tuple["Hit", ...] = ()
     texts: tuple[FoundText, ...] = ()
 
+    def __repr__(self) -> str:
+        """One line; all fields of several hits, with those folded into them, would fill a screen."""
+        more = f", +{len(self.more)} more" if self.more else ""
+        weak = ", weak" if self.weak else ""
+        span = f"{self.start:.1f}-{self.end:.1f} s"
+        return f"Hit({self.moment.file!r}, {span}, score {self.score:.2f}{weak}{more})"
+
     @property
     def start(self) -> float:
         """Where to start playing, in seconds: at the words that were found, or with the moment."""
