@@ -218,6 +218,15 @@ def test_a_report_without_ranks_says_what_makes_them(ranked_report, report):
     )
 
 
+def test_ranks_of_other_queries_are_never_paired(report):
+    one, two = (
+        replace(report(name), ranks={"a": ranks((1, 2, 3), clip)})
+        for name, clip in (("a", (0, 1, 1)), ("b", (0, 0, 1)))
+    )
+    with pytest.raises(UserError, match="runs/a-0 and runs/b-0 have ranks of other queries for a"):
+        pair(("a", [one]), ("b", [two]), FEW)
+
+
 def test_the_table_says_method_clips_seeds_and_what_excludes_zero(ranked_report):
     found = compare_paired([ranked_report("mine"), ranked_report("yours", noise=3.0)], "", FEW)
     console = Console(width=80)

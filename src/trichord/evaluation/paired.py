@@ -15,6 +15,7 @@ from trichord.evaluation.metrics import KS, RECALLS, ndcg_at_10
 from trichord.evaluation.query_ranks import QueryRanks
 from trichord.evaluation.ranks import Ranks, Ties
 from trichord.evaluation.report import RetrievalReport
+from trichord.types import UserError
 from trichord.types.arrays import Float, Int
 
 MEANS = (*RECALLS, "MRR", "nDCG@10")
@@ -83,11 +84,15 @@ def pair(
         first: What it is called, and a report for each seed.
         other: The same of the other system, under the same protocol.
         resampling: How clips are drawn.
+
+    Raises:
+        UserError: Two reports have ranks of other queries, whatever their protocols say.
     """
     ties = first[1][0].protocol.ties
     ours, theirs = (_common_tasks(reports) for _, reports in (first, other))
     tasks: dict[str, PairedTask] = {}
     for name in (name for name in ours if name in theirs):
+        _require_same_queries(name, (*first[1], *other[1]))
         ranks = [[report.ranks[name] for report in reports] for _, reports in (first, other)]
         tasks[name] = _paired_task(ranks[0], ranks[1], ties, resampling)
     every = dict.fromkeys(name for _, some in (first, other) for one in some for name in one.ranks)
@@ -100,6 +105,16 @@ def pair(
         tasks=tasks,
         left_out=tuple(name for name in every if name not in tasks),
     )
+
+
+def _require_same_queries(task: str, reports: Sequence[RetrievalReport]) -> None:
+    """Refuse to pair ranks that belong to other queries, such as those of an edited report."""
+    one = reports[0]
+    for other in reports[1:]:
+        if other.ranks[task].clip != one.ranks[task].clip:
+            raise UserError(
+                f"{one.run} and {other.run} have ranks of other queries for {task}: evaluate both again."
+            )
 
 
 def _common_tasks(reports: Sequence[RetrievalReport]) -> list[str]:
