@@ -13,6 +13,7 @@ from trichord.search.hit_lists import moments_in, to_cues, to_fields
 from trichord.search.indexing import index
 from trichord.search.query import Query
 from trichord.search.terms import code_of, stems_of, words_of
+from trichord.search.text_search import Wanted
 from trichord.search.text_table import FileTexts
 from trichord.search.text_update import update_meaning
 from trichord.speech.transcript import SpokenSegment, Word
@@ -113,6 +114,26 @@ def test_a_misspelt_word_is_forgiven_if_nobody_says_it(put, find):
     ]
     assert [name for name, *_ in find("elegant")] == ["blue.mp4"]
     assert find('"elefant"') == []
+
+
+def test_a_word_of_another_language_or_file_is_not_misspelt(
+    put, find, collection, tiny_model, decoder
+):
+    red = put("red.mp4", [line(0.0, 1.0, "über die Brücke", language="de")])
+    blue = put("blue.mp4", [line(0.0, 1.0, "the glass breaks")])
+    collection.texts.compact()  # Lance forgives no errors in lines that its index lacks
+    assert find("brücke") == [("red.mp4", pytest.approx(0.5, abs=0.4), ["Brücke"])]
+    assert [name for name, _, _ in find("breaxs")] == ["blue.mp4"]
+    texts = SearchEngine(collection, tiny_model, decoder).texts
+    wanted = Wanted.of(Query.of("brücke"), loose=False)
+    assert [len(texts.found_in(one, wanted, "speech")) for one in (red, blue)] == [1, 0]
+
+
+def test_a_very_long_word_is_looked_for_as_it_is(put, find):
+    long = "".join(chr(97 + i * i * 7 % 26) for i in range(400))
+    put("red.mp4", [line(0.0, 1.0, f"turn {long[:33]}")])
+    assert find(long) == find("turn " + long[:32] + "zz") == []
+    assert [name for name, _, _ in find(long[:33])] == ["red.mp4"]
 
 
 def test_frequent_words_need_not_be_said(put, find):

@@ -74,3 +74,9 @@ def test_a_kind_is_what_can_be_done_with_a_file(gallery, root):
 )
 def test_paths_are_withheld(sentence, said):
     assert redact_paths(sentence, {"/tmp/up/1": "The upload"}) == said
+
+
+def test_only_whole_paths_are_replaced_and_once():
+    secrets = {"demo/he": "The archive", "/srv": "(a root)", "he": "(a file)"}
+    said = redact_paths("demo/he: the heap demo/hello, /srvx and /srv. See demo/he.", secrets)
+    assert said == "The archive: the heap demo/hello, (a path) and (a root). See The archive."

@@ -34,6 +34,8 @@ SAMPLED_FROM = 50
 """With fewer lines, no word counts as frequent."""
 SHORTEST = 4
 """Letters of a word that may have a typing error."""
+LONGEST = 32
+"""The same, at most: Lance refuses to look for longer words with two errors, from about 50 letters."""
 ALIKE = 0.6
 """Share of letters, as difflib counts it, that a word has in common with what was typed."""
 _COLUMNS = [
@@ -216,47 +218,58 @@ class TextIndex:
 
     def lines_with(self, wanted: Wanted, kind: TextKind, signature: str = "") -> list[LineMatch]:
         """The lines that have the words, best first; all, or those of one file."""
-        known = self._kinds.get(kind)
-        if known is None or not wanted:
+        if kind not in self._kinds or not wanted:
             return []
-        found = [
-            match
-            for language in known.languages
-            for match in self._of_language(wanted, kind, language, known.frequent, signature)
-        ]
+        found = self._matches(wanted, kind, signature, frozenset())
+        if not found and (misspelt := self._misspelt(wanted.words, kind)):
+            found = self._matches(wanted, kind, signature, misspelt)
         return sorted(found, key=lambda one: (-one.score, one.signature, one.found.start))[:MOST]
+
+    def _matches(
+        self, wanted: Wanted, kind: TextKind, signature: str, misspelt: Collection[str]
+    ) -> list[LineMatch]:
+        """The lines that have the words; those that are misspelt may differ."""
+        return [
+            match
+            for language in self._kinds[kind].languages
+            for match in self._of_language(wanted, kind, language, signature, misspelt)
+        ]
 
     def _of_language(
         self,
         wanted: Wanted,
         kind: TextKind,
         language: str,
-        frequent: frozenset[str],
         signature: str,
+        misspelt: Collection[str],
     ) -> Iterator[LineMatch]:
         words = stems_of(wanted.words, language)
+        frequent = self._kinds[kind].frequent
         needed = [one for one in words if one not in frequent] or words
         phrases = [stems_of(phrase, language) for phrase in wanted.phrases]
-        where = f"kind = '{kind}' AND {sql_in('language', [language])}"
+        where = _where(kind, language)
         where += f" AND {sql_in('signature', [signature])}" if signature else ""
-        misspelt: dict[str, int] = {}
-        rows = self._search(_query(phrases, needed, misspelt, wanted.loose), where)
-        if not rows and needed:
-            # Nothing has all of them: words that occur nowhere may be misspelt.
-            letters = {stem: len(word) for stem, word in zip(words, wanted.words, strict=True)}
-            misspelt = {
-                one: letters[one]
-                for one in needed
-                if letters[one] >= SHORTEST and not self._occurs(one, where)
-            }
-            if misspelt:
-                rows = self._search(_query(phrases, needed, misspelt, wanted.loose), where)
-        for row in rows:
-            if found := _found(row, wanted.phrases, needed, kind, misspelt.keys()):
+        letters = {
+            stem: len(word)
+            for stem, word in zip(words, wanted.words, strict=True)
+            if word in misspelt and stem in needed
+        }
+        for row in self._search(_query(phrases, needed, letters, wanted.loose), where):
+            if found := _found(row, wanted.phrases, needed, kind, letters.keys()):
                 yield LineMatch(row["signature"], row["_score"], found)
 
-    def _occurs(self, term: str, where: str) -> bool:
-        return bool(self._search(MatchQuery(term, "terms"), where, 1))
+    def _misspelt(self, words: Iterable[str], kind: TextKind) -> frozenset[str]:
+        """The words that occur nowhere, in no language."""
+        return frozenset(
+            word
+            for word in words
+            if SHORTEST <= len(word) <= LONGEST
+            and not any(self._occurs(word, kind, one) for one in self._kinds[kind].languages)
+        )
+
+    def _occurs(self, word: str, kind: TextKind, language: str) -> bool:
+        [stem] = stems_of([word], language)
+        return bool(self._search(MatchQuery(stem, "terms"), _where(kind, language), 1))
 
     def _search(self, query: Any, where: str, most: int = MOST) -> list[dict[str, Any]]:
         batches = self.table.scan(
@@ -280,6 +293,10 @@ class TextIndex:
         outside = np.maximum(starts - at, 0) + np.maximum(at - ends, 0)
         distance = np.abs((starts + ends) / 2 - at)
         return rows.start + int(np.lexsort((distance, outside))[0])
+
+
+def _where(kind: TextKind, language: str) -> str:
+    return f"kind = '{kind}' AND {sql_in('language', [language])}"
 
 
 def _kinds(table: TextTable) -> dict[TextKind, _Kind]:

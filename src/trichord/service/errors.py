@@ -53,8 +53,11 @@ def redact_paths(sentence: str, secrets: Mapping[str, str]) -> str:
         sentence: It may name files of the server.
         secrets: Replacements of known paths; all others become "(a path)".
     """
-    for path in sorted(secrets, key=len, reverse=True):
-        sentence = sentence.replace(path, secrets[path])
+    if secrets:
+        # Whole paths, all at once: "videos" is not in "myvideos", and replacements are not replaced.
+        known = "|".join(map(re.escape, sorted(secrets, key=len, reverse=True)))
+        whole = rf"(?<![\w./-])(?:{known})(?!\w|[.-]\w)"
+        sentence = re.sub(whole, lambda match: secrets[match[0]], sentence)
     # Options of the command line become names of fields.
     sentence = OPTION.sub(lambda match: match[1].replace("-", " "), sentence.split("\n", 1)[0])
     return PATH.sub("(a path)", sentence)[:MOST]
