@@ -120,6 +120,9 @@ def run_part(name: str, kit: Kit, limit: float, save: Callable[[], None]) -> Non
     entry: dict[str, Any] = {"state": "running", "found": {}}
     kit.parts[name] = entry
     save()
+    # A part that ran out of time leaves its settings and its memory behind.
+    prepare_torch()
+    speed.free(kit.device)
     try:
         with time_limit(limit):
             for key, figures in part.run(kit):
@@ -204,7 +207,6 @@ def main(given: Sequence[str] | None = None) -> int:
     if not (torch.cuda.is_available() or asked.tiny):
         sys.exit("There is no CUDA device: --tiny runs on the CPU.")
     began = time.monotonic()
-    prepare_torch()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     facts = device_facts(device)
     parts = earlier(asked.out, facts, asked.tiny) if asked.parts else {}
