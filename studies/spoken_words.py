@@ -61,7 +61,7 @@ SHARES = (0.7, 0.1)
 VERBAL = 0.0
 BACKGROUND = 256
 """Training sentences at most by which the scales of scores are measured."""
-WEIGHTS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+WEIGHTS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
 """Of words, where the sound has 1."""
 MEASURES = ("R@1", "R@10", "MRR")
 NEAR = 1.0
@@ -224,7 +224,10 @@ def by_scores(condition: Condition, weight: float) -> np.ndarray:
         has_audio=everything,
     )
     allowed = np.ones((len(sound.background), count), bool)
-    scales = measure(sides, Background(condition.words_background, sound.background, allowed))
+    background = Background(
+        vision=condition.words_background, audio=sound.background, allowed=allowed
+    )
+    scales = measure(sides, background)
     present = np.ones(condition.words.shape, bool)
     words = scales.vision.standardise(condition.words, present)
     heard = scales.audio.standardise(condition.cosines, present)
