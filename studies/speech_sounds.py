@@ -24,6 +24,8 @@ NOISE_FOLDS = {"val": 4, "test": 5}
 """Folds of ESC-10 that the noise comes from; no encoder is trained on ESC-10."""
 SILENCE = 0.5
 """Seconds before and after a sentence of eSpeak."""
+SPEAKERS = VOICES[:2]
+"""A male and a female voice."""
 UNITS = 25_000
 """A second in GRID's word times."""
 
@@ -103,7 +105,7 @@ def grid_words(data: Path) -> dict[str, list[SpokenWord]]:
 
 
 def espeak_clips(folder: Path) -> tuple[list[Clip], dict[str, list[SpokenWord]]]:
-    """Sentences of the generated world, each in every voice, and their words.
+    """Sentences of the generated world, each in two voices, and their words.
 
     eSpeak gives no word times: a sentence's time is divided among its words by their letters.
     """
@@ -111,7 +113,7 @@ def espeak_clips(folder: Path) -> tuple[list[Clip], dict[str, list[SpokenWord]]]
     words: dict[str, list[SpokenWord]] = {}
     pause = np.zeros(round(SILENCE * WORLD_RATE), np.float32)
     for number, sentence in enumerate(PHRASES_MANY):
-        for place, voice in enumerate(VOICES):
+        for place, voice in enumerate(SPEAKERS):
             name = f"{number:02}-{place}"
             samples = spoken(sentence, voice)
             write_wave(
