@@ -238,6 +238,8 @@ def by_scores(condition: Condition, weight: float) -> np.ndarray:
 
 
 FUSIONS = {"ranks fused": by_ranks, "scores fused": by_scores}
+EQUAL = "ranks fused, weight 1"
+"""As `trichord search --caption-weight 1` fuses captions with vectors."""
 
 
 # --- figures -------------------------------------------------------------------------------------
@@ -294,9 +296,10 @@ def compared(
             name: [outcomes(fuse(one, weights[name]), right) for one in seeds]
             for name, fuse in FUSIONS.items()
         },
+        EQUAL: [outcomes(by_ranks(one, 1.0), right) for one in seeds],
     }
     by = {name: np.mean(values, axis=0) for name, values in each.items()}
-    fused = [(name, other) for name in FUSIONS for other in ("audio", "words")]
+    fused = [(name, other) for name in (*FUSIONS, EQUAL) for other in ("audio", "words")]
     pairs = {f"{one} - {other}": by[one] - by[other] for one, other in [("words", "audio"), *fused]}
     _, sentence = np.unique([clip.captions[0].text for clip in clips], return_inverse=True)
     figures = {
@@ -433,7 +436,7 @@ def on_grid(study: Study, files: Mapping[str, Path | None]) -> tuple[dict, dict]
 
 
 def on_espeak(study: Study, grid_grammar: Path, weights: Mapping[str, Mapping]) -> dict:
-    """The same on sentences without a word of GRID, with the weights of GRID's recognisers."""
+    """The same on sentences of other words, all but two, with the weights of GRID's recognisers."""
     clips, truth = espeak_clips(study.folder / "espeak")
     rows = [{"transcript": text} for text in PHRASES_MANY]
     words = study.folder / "espeak.txt"
