@@ -28,7 +28,8 @@ from trichord.experiments import EXPERIMENTS, known_names
 ROOT = Path(__file__).parents[2]
 EXPLANATION = ROOT / "docs" / "explanation"
 PAGES = ("papers", "clip4vla")
-MEASURED = (*PAGES, "protocols", "search-scores", "cards/stand-ins", "cards/demo-run")
+CARDS = ("cards/stand-ins", "cards/demo-run")
+MEASURED = (*PAGES, "protocols", "search-scores", *CARDS, "../how-to/transcripts")
 NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?(?: ± \d+(?:\.\d+)?)?")
 MARKED = re.compile(rf"({NUMBER.pattern})(?: ?%|\*\*)?<!-- = (.*?) -->")
 WHOLE_TABLE = re.compile(r"<!-- (?:cells|column (.+?)): (.+?) -->")
