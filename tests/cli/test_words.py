@@ -102,6 +102,16 @@ def test_only_what_changed_is_read_again(index, search, media):
     assert json.loads(search('"turn left"', "--json").out) == []
 
 
+def test_a_copy_without_subtitles_takes_no_words_away(index, search, media):
+    index("--transcribe", "--transcriber", "none")
+    shutil.copy(media / "film.mp4", media / "a-copy.mp4")
+    assert index("--transcribe", "--transcriber", "none")[0] == ["Transcripts: 2 unchanged."]
+    [hit] = json.loads(search('"turn left"', "--json").out)
+    moments = [one["moment"] for one in (hit, *hit["more"])]
+    names = {Path(one["file"]).name for one in moments}
+    assert names == {"a-copy.mp4", "film.mp4"}
+
+
 def test_an_archive_without_words_says_so(index, search):
     ours, _ = index()
     assert ours == []
