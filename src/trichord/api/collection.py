@@ -13,7 +13,7 @@ from trichord.search.moments import CutKind
 from trichord.search.query import By, Query, QueryOptions
 from trichord.search.query_model import QueryModel
 from trichord.search.query_notes import notes_on
-from trichord.types import Clip, Hit, Moment, TextKind
+from trichord.types import Clip, Hit, Moment, TextKind, UserError
 from trichord.types.plugins import provide
 
 if TYPE_CHECKING:  # Lance and torch are loaded when a collection is opened
@@ -248,10 +248,17 @@ class Collection:
         """What is said in a file, or shown on its screen, in order of time.
 
         It is stored by `trichord index --transcribe` and `--ocr`; empty if nothing is stored.
+
+        Raises:
+            UserError: The archive has no such file.
         """
         from trichord.search.collection import whereabouts
 
-        return self._current().texts.lines_of(str(whereabouts(Path(file))), kind)
+        engine, path = self._current(), str(whereabouts(Path(file)))
+        rows = engine.gallery.rows_of(path)
+        if rows.start == rows.stop:
+            raise UserError(f"{path}: the archive has no moments of such a file: check the path.")
+        return engine.texts.lines_of(path, kind)
 
     def timeline(self, query: Query, file: Place) -> "SimilarityTimeline":
         """The similarity of the query to each moment of a file."""
