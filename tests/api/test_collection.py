@@ -77,6 +77,12 @@ def test_files_are_grouped_and_followed_in_time(archive, folder):
     assert len(curve.start) == len(curve.visual) == len(curve.audio)
 
 
+def test_lines_of_a_file_that_the_archive_lacks_are_refused(archive, folder):
+    assert archive.lines(folder / "clip.mp4") == ()
+    with pytest.raises(UserError, match=r"nope\.mp4: the archive has no moments of such a file"):
+        archive.lines(folder / "nope.mp4")
+
+
 def test_captions_of_a_manifest_are_found_by_their_words(model, folder, tmp_path):
     archive = Collection.create(tmp_path / "told", model, seconds=1.0, hop=1.0)
     said = Caption(text="the lighthouse keeper waves", about="visual")

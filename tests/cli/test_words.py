@@ -102,6 +102,26 @@ def test_only_what_changed_is_read_again(index, search, media):
     assert json.loads(search('"turn left"', "--json").out) == []
 
 
+def test_a_copy_without_subtitles_takes_no_words_away(index, search, media):
+    index("--transcribe", "--transcriber", "none")
+    shutil.copy(media / "film.mp4", media / "a-copy.mp4")
+    assert index("--transcribe", "--transcriber", "none")[0] == ["Transcripts: 2 unchanged."]
+    [hit] = json.loads(search('"turn left"', "--json").out)
+    moments = [one["moment"] for one in (hit, *hit["more"])]
+    names = {Path(one["file"]).name for one in moments}
+    assert names == {"a-copy.mp4", "film.mp4"}
+
+
+def test_subtitles_after_the_end_of_a_film_are_left_out_and_counted(index, search, media):
+    last = "\n3\n00:00:07,500 --> 00:00:09,000\njust before\n"
+    late = last + "\n4\n02:00:00,000 --> 02:00:01,000\nfar behind\n"
+    (media / "film.en.srt").write_text(SRT + late)
+    _, lines = index("--transcribe", "--transcriber", "none")
+    assert "after the end (8.0 s) left out: 1" in " ".join(" ".join(lines).split())
+    assert len(json.loads(search('"just before"', "--json").out)) == 1
+    assert json.loads(search('"far behind"', "--json").out) == []
+
+
 def test_an_archive_without_words_says_so(index, search):
     ours, _ = index()
     assert ours == []

@@ -78,5 +78,5 @@ def test_paths_are_withheld(sentence, said):
 
 def test_only_whole_paths_are_replaced_and_once():
     secrets = {"demo/he": "The archive", "/srv": "(a root)", "he": "(a file)"}
-    said = redact_paths("demo/he: the heap demo/hello, /srvx and /srv. See demo/he.", secrets)
-    assert said == "The archive: the heap demo/hello, (a path) and (a root). See The archive."
+    said = redact_paths("demo/he: he, the heap demo/hello, /srvx and /srv. See demo/he.", secrets)
+    assert said == "The archive: he, the heap demo/hello, (a path) and (a root). See The archive."

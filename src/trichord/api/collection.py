@@ -17,7 +17,7 @@ from trichord.search.moments import CutKind
 from trichord.search.query import By, Query, QueryOptions
 from trichord.search.query_model import QueryModel
 from trichord.search.query_notes import notes_on
-from trichord.types import Clip, Moment, TextKind
+from trichord.types import Clip, Moment, TextKind, UserError
 from trichord.types.arguments import UserTypeError, described, require_options, whole
 from trichord.types.notebook import facts, one_line, readable
 from trichord.types.plugins import provide
@@ -285,11 +285,18 @@ class Collection:
         """What is said in a file, or shown on its screen, in order of time.
 
         It is stored by `trichord index --transcribe` and `--ocr`; empty if nothing is stored.
+
+        Raises:
+            UserError: The archive has no such file.
         """
         require(kind in TEXTS, f"kind={kind!r}: give {' or '.join(TEXTS)}.")
         from trichord.search.collection import whereabouts
 
-        return self._current().texts.lines_of(str(whereabouts(Path(file))), kind)
+        engine, path = self._current(), str(whereabouts(Path(file)))
+        rows = engine.gallery.rows_of(path)
+        if rows.start == rows.stop:
+            raise UserError(f"{path}: the archive has no moments of such a file: check the path.")
+        return engine.texts.lines_of(path, kind)
 
     def timeline(self, query: Query, file: Place) -> "SimilarityTimeline":
         """The similarity of the query to each moment of a file."""

@@ -1,6 +1,6 @@
 """Updates of what is said and shown in the files of a collection."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from trichord.media.probe import USABLE
 from trichord.ocr.screen_text import ScreenTextReader
 from trichord.search.collection import StoredCollection, files_below
+from trichord.search.entries import KnownFile
 from trichord.search.reading import batches
 from trichord.search.text_table import FileTexts, TextTable, identity_text
 from trichord.speech.transcript import SpokenSegment, Word
@@ -38,6 +39,10 @@ class TextSource(Protocol):
 
     def made(self, file: Path, signature: str) -> str:
         """What the words of a file depend on."""
+        ...
+
+    def prefers(self, file: Path) -> bool:
+        """Whether a file is read rather than its copies."""
         ...
 
     def read(
@@ -79,6 +84,10 @@ class SpeechSource:
         beside: list[list[Any]] = [version[1:] for version in identity["beside"]]
         return identity_text(identity | {"file": signature, "beside": beside})
 
+    def prefers(self, file: Path) -> bool:
+        """A copy with subtitles beside it, whatever its name."""
+        return bool(self._transcriber.identity(file)["beside"])
+
     def read(
         self, file: Path, signature: str, partial: Path, note: Note
     ) -> tuple[FileTexts, Sequence[str]]:
@@ -111,6 +120,10 @@ class ScreenSource:
     def made(self, file: Path, signature: str) -> str:
         """The content of the file, the reader and the options."""
         return identity_text(self._reader.identity(file) | {"file": signature})
+
+    def prefers(self, file: Path) -> bool:
+        """None: copies look the same."""
+        return False
 
     def read(
         self, file: Path, signature: str, partial: Path, note: Note
@@ -170,15 +183,9 @@ def update_texts(
     }
     partials = collection.storage.cache / "texts"
     partials.mkdir(parents=True, exist_ok=True)
-    seen: set[str] = set()
     waiting: list[tuple[FileTexts, TextOutcome]] = []
     stored_at, changed = monotonic(), False
-    for path in sorted({file for place in places for file in files_below(known, place)}):
-        file, signature = known[path], known[path].version.signature
-        usable = any(status in USABLE for status in file.statuses)
-        if not signature or signature in seen or not usable or not exists(path):
-            continue
-        seen.add(signature)
+    for signature, path in _files_to_read(known, source, places).items():
         if stored.get(signature) == source.made(Path(path), signature):
             yield TextOutcome(file=path, status="unchanged")
             continue
@@ -197,6 +204,27 @@ def update_texts(
     yield from _stored(table, waiting)
     if changed or waiting:
         table.compact()
+
+
+def _files_to_read(
+    known: Mapping[str, KnownFile], source: TextSource, places: Sequence[Path]
+) -> dict[str, str]:
+    """The usable files in the places, by content: of copies, wherever they are, the preferred one."""
+    within = {file for place in places for file in files_below(known, place)}
+    contents = {known[path].version.signature for path in within} - {""}
+    copies: dict[str, list[str]] = {}
+    for path, file in known.items():
+        signature = file.version.signature
+        usable = any(status in USABLE for status in file.statuses)
+        if signature in contents and usable and exists(path):
+            copies.setdefault(signature, []).append(path)
+    chosen: dict[str, str] = {}
+    for signature, paths in copies.items():
+        # Sorted, so that the choice stays the same from update to update.
+        first, *others = sorted(paths)
+        preferred = (path for path in (first, *others) if source.prefers(Path(path)))
+        chosen[signature] = next(preferred, first) if others else first
+    return chosen
 
 
 def _stored(

@@ -132,9 +132,7 @@ class Archive:
         """A sentence for clients: without the server's paths."""
         name = self.collection.name
         secrets = {str(root): "(a root)" for root in self.roots}
-        # A name without a folder is no secret, and may be a word of the sentence.
-        if len(Path(name).parts) > 1:
-            secrets |= dict.fromkeys((name, str(Path(name))), "The archive")
+        secrets |= dict.fromkeys((name, str(Path(name))), "The archive")
         return redact_paths(sentence, secrets | (query.secrets if query else {}))
 
     async def search(self, request: SearchRequest) -> SearchResponse:

@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -53,9 +54,10 @@ def redact_paths(sentence: str, secrets: Mapping[str, str]) -> str:
         sentence: It may name files of the server.
         secrets: Replacements of known paths; all others become "(a path)".
     """
-    if secrets:
+    # A name without a folder is no secret, and may be a word of the sentence.
+    if paths := [path for path in secrets if len(Path(path).parts) > 1]:
         # Whole paths, all at once: "videos" is not in "myvideos", and replacements are not replaced.
-        known = "|".join(map(re.escape, sorted(secrets, key=len, reverse=True)))
+        known = "|".join(map(re.escape, sorted(paths, key=len, reverse=True)))
         whole = rf"(?<![\w./-])(?:{known})(?!\w|[.-]\w)"
         sentence = re.sub(whole, lambda match: secrets[match[0]], sentence)
     # Options of the command line become names of fields.

@@ -3,7 +3,7 @@
 import glob
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,7 +106,8 @@ class Transcriber:
                 transcript, more = read_tracks(file, self.decoder, self.language)
                 remarks += more
             if transcript is not None:
-                return Outcome("read from subtitles", transcript, tuple(remarks))
+                transcript, late = self._within(file, transcript)
+                return Outcome("read from subtitles", transcript, (*remarks, *late))
         if self.windows is None:
             return Outcome("without subtitles", remarks=tuple(remarks))
         probe = self.decoder.probe(file)
@@ -116,6 +117,22 @@ class Transcriber:
             return Outcome("without sound", remarks=tuple(remarks))
         remarks += [probe.label] if probe.status == "cut_off" else []
         return self._recognise(self.windows, file, probe.duration or 0.0, partial, note, remarks)
+
+    def _within(self, file: Path, transcript: Transcript) -> tuple[Transcript, tuple[str, ...]]:
+        """A transcript without lines that start after the end of the file, and what is to be said of them.
+
+        Such subtitles belong to another film or cut, and no moment has these lines.
+        """
+        probe = self.decoder.probe(file)
+        end = probe.duration
+        if not end or probe.status not in USABLE or probe.status == "cut_off":
+            return transcript, ()
+        segments = tuple(one for one in transcript.segments if one.start < end)
+        if count := len(transcript.segments) - len(segments):
+            remark = f"subtitles that start after the end ({end:.1f} s) left out: {count}"
+            notes = (*transcript.notes, remark)
+            return replace(transcript, segments=segments, notes=notes), (remark,)
+        return transcript, ()
 
     def _recognise(
         self,
