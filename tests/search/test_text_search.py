@@ -17,6 +17,7 @@ from trichord.search.text_search import Wanted
 from trichord.search.text_table import FileTexts
 from trichord.search.text_update import update_meaning
 from trichord.speech.transcript import SpokenSegment, Word
+from trichord.types import UserError
 
 
 def line(start, end, text, words=(), language="en", speaker=""):
@@ -285,3 +286,9 @@ def test_a_timeline_has_all_lines_of_its_file(put, collection, tiny_model, decod
     assert [text.text for text in found] == ["a rare word", "RARE WORD", "another rare word"]
     silent = engine.timeline(Query.of("rare word", speech_weight=0, screen_weight=0), file)
     assert silent.texts == ()
+
+
+def test_a_phrase_that_nothing_could_have_is_refused():
+    with pytest.raises(UserError, match="both 0"):
+        Query.of('"turn left" a car', speech_weight=0, screen_weight=0)
+    assert Query.of("turn left", speech_weight=0, screen_weight=0).phrases == ()

@@ -138,6 +138,11 @@ class Query:
         require_legal(self)
         if self.visual_weight == 0 and self.audio_weight == 0:
             raise UserError("--visual-weight and --audio-weight are both 0: raise one of them.")
+        if self.phrases and self.speech_weight == 0 and self.screen_weight == 0:
+            raise UserError(
+                "Words in quotes are looked for in what is said and shown, and --speech-weight and "
+                "--screen-weight are both 0: raise one of them, or leave out the quotes."
+            )
 
     @property
     def words(self) -> str:

@@ -39,7 +39,9 @@ def parse_query(request: QueryRequest, catalogue: Catalogue, uploads: Uploads) -
         if item.text is None:
             own = [_other(item, catalogue, uploads)]
         else:
-            text, quoted = split_phrases(item.text) if item.weight > 0 else (item.text, ())
+            # If neither counts, words in quotes are words like others.
+            splits = item.weight > 0 and not request.speech_weight == request.screen_weight == 0
+            text, quoted = split_phrases(item.text) if splits else (item.text, ())
             phrases += quoted
             own = text_parts(text, item.weight)
         parts += own
