@@ -2,17 +2,16 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from speech_sounds import RATE, sound_of, write_wave
-from transcripts import seams
+from transcripts import seams, usage
 
 from trichord.media import Decoder
 from trichord.speech.transcript import from_json
@@ -33,50 +32,66 @@ def long_file(
     clips: Sequence[Clip], data: Path, folder: Path, grammar: Path, decoder: Decoder
 ) -> dict[str, object]:
     """Figures of both lengths, and of the longer one killed halfway; kept in the folder."""
-    kept, place = folder / "long.json", folder / "long"
-    if kept.exists():
-        return json.loads(kept.read_text())
+    place, kept = folder / "long", folder / "long.json"
     sounds = [sound_of(clip.path, decoder) for clip in clips]
-    longest = max(LENGTHS.values()) * RATE
-    whole = np.concatenate(sounds * -(-longest // sum(map(len, sounds))))
-    found: dict[str, object] = {}
-    for name, seconds in LENGTHS.items():
-        path = place / f"{seconds}.wav"
-        write_wave(path, whole[: seconds * RATE])
-        found[name] = transcribed(path, place / "once", grammar)
-    continued = transcribed(path, place / "killed", grammar, kill_at=seconds / 2)
+    lines = (data / "grid" / "grid_s1.csv").read_text().splitlines()
+    rows = {Path(row["file"]).stem: row for row in csv.DictReader(lines)}
+    said = [(sound, rows[clip.id]) for clip, sound in zip(clips, sounds, strict=True)]
+    files = {seconds: written(sounds, seconds, place) for seconds in LENGTHS.values()}
+    short, long = (files[seconds] for seconds in LENGTHS.values())
+    parts: dict[str, Callable[[], dict[str, object]]] = {
+        "half an hour": lambda: transcribed(short, place / "once", grammar),
+        "three hours": lambda: transcribed(long, place / "once", grammar),
+        "three hours, killed and continued": lambda: continued(long, place, grammar),
+        "ten minutes without a pause": lambda: seams(said, grammar),
+    }
+    found: dict[str, dict[str, object]] = json.loads(kept.read_text()) if kept.exists() else {}
+    for name in (one for one in parts if one not in found):
+        found[name] = parts[name]()
+        kept.write_text(json.dumps(found))
+    return {name: found[name] for name in parts}
+
+
+def written(sounds: Sequence[np.ndarray], seconds: int, folder: Path) -> Path:
+    """A WAV file of so many seconds of sounds, one after another, again and again."""
+    path = folder / f"{seconds}.wav"
+    if not path.exists():
+        times = -(-seconds * RATE // sum(map(len, sounds)))
+        write_wave(path, np.concatenate(list(sounds) * times)[: seconds * RATE])
+    return path
+
+
+def continued(path: Path, place: Path, grammar: Path) -> dict[str, object]:
+    """A transcription that was killed halfway, against the one that was not."""
+    line = command(path, place / "killed", grammar)
+    (place / "killed" / f"{path.name}.transcript.json").unlink(missing_ok=True)
+    at = kill(line, place / "killed", path, max(LENGTHS.values()) / 2)
+    usage(line)
     one, other = (
         from_json((place / out / f"{path.name}.transcript.json").read_text())[0].segments
         for out in ("once", "killed")
     )
-    found[f"{name}, killed and continued"] = {**continued, "same words and times": one == other}
-    lines = (data / "grid" / "grid_s1.csv").read_text().splitlines()
-    rows = {Path(row["file"]).stem: row for row in csv.DictReader(lines)}
-    said = [(sound, rows[clip.id]) for clip, sound in zip(clips, sounds, strict=True)]
-    found["ten minutes without a pause"] = seams(said, grammar)
-    kept.write_text(json.dumps(found))
-    return found
+    return {"killed at second": at, "same words and times": one == other}
 
 
-def transcribed(
-    path: Path, out: Path, grammar: Path, *, kill_at: float | None = None
-) -> dict[str, object]:
-    """Memory and time of `trichord transcribe`; killed after some seconds of sound, and continued."""
-    line = [sys.executable, "-m", "trichord", "transcribe", str(path), "--vocabulary", str(grammar)]
-    line += ["--output", str(out)]
-    killed = {} if kill_at is None else {"killed at second": kill(line, out, path, kill_at)}
-    began, process = time.monotonic(), subprocess.Popen(line)
-    # The usage of this command and of what it started, not of the ones before.
-    _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0
-    stored, _ = from_json((out / f"{path.name}.transcript.json").read_text())
+def command(path: Path, out: Path, grammar: Path) -> list[str]:
+    """The command that transcribes a file."""
+    line = [sys.executable, "-m", "trichord", "transcribe", str(path)]
+    return [*line, "--vocabulary", str(grammar), "--output", str(out)]
+
+
+def transcribed(path: Path, out: Path, grammar: Path) -> dict[str, object]:
+    """Memory and time of a transcription."""
+    file = out / f"{path.name}.transcript.json"
+    file.unlink(missing_ok=True)  # of a study that was interrupted: it would be skipped
+    used = usage(command(path, out, grammar))
+    stored, _ = from_json(file.read_text())
     return {
-        **killed,
-        "largest memory of a process, MiB": usage.ru_maxrss / 1024,
+        "largest memory of a process, MiB": used.memory,
         "words": sum(len(one.words) for one in stored.segments),
         "last word, second": stored.segments[-1].end,
-        "seconds": time.monotonic() - began,
-        "processor seconds": usage.ru_utime + usage.ru_stime,
+        "seconds": used.seconds,
+        "processor seconds": used.processor,
     }
 
 

@@ -6,7 +6,7 @@ DATA holds `grid` (sentences with their words and times) and `esc10` (sounds wit
 """
 
 import csv
-import resource
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +14,7 @@ import tempfile
 import time
 import wave
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -179,18 +180,67 @@ def three_hours(sounds: Sequence[np.ndarray], words: Path, folder: Path) -> dict
     time.sleep(20)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([*line, "--output", str(folder / "out")], check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = usage([*line, "--output", str(folder / "out")])
     stored, _ = from_json((folder / "out" / "long.wav.transcript.json").read_text())
     return {
         "hours": written / RATE / 3600,
-        "largest memory of a process, MiB": after.ru_maxrss / 1024,
+        "largest memory of a process, MiB": used.memory,
         "words": sum(len(one.words) for one in stored.segments),
         "last word, second": stored.segments[-1].end,
-        "seconds after the kill": time.monotonic() - began,
-        "processor seconds after the kill": after.ru_utime - before.ru_utime,
+        "seconds after the kill": used.seconds,
+        "processor seconds after the kill": used.processor,
     }
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a command took; `memory` is the most of one of its processes in MiB."""
+
+    memory: float
+    seconds: float
+    processor: float
+
+
+def usage(line: Sequence[str]) -> Usage:
+    """Run a command.
+
+    Its memory is read while it runs: `getrusage` counts that of the process that started it too, which a
+    child has until it executes its program.
+    """
+    began, process, memory = time.monotonic(), subprocess.Popen(line), 0.0
+    while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
+        memory = max(memory, *map(peak, descendants(process.pid)))
+        time.sleep(0.2)
+    _, status, used = ended
+    assert status == 0, line
+    return Usage(memory, time.monotonic() - began, used.ru_utime + used.ru_stime)
+
+
+def descendants(process: int) -> list[int]:
+    """A process and all that it started and that still run."""
+    found = [process]
+    for one in found:
+        lists = Path(f"/proc/{one}/task").glob("*/children")
+        found += [int(child) for file in lists for child in text_of(file).split()]
+    return found
+
+
+def peak(process: int) -> float:
+    """The most memory that a process has had since it began its program, MiB; 0 if it has ended."""
+    sizes = [
+        line.split()[1]
+        for line in text_of(f"/proc/{process}/status").splitlines()
+        if "VmHWM" in line
+    ]
+    return int(sizes[0]) / 1024 if sizes else 0.0
+
+
+def text_of(file: str | Path) -> str:
+    """The text of a file of `/proc`; none of a process that has ended."""
+    try:
+        return Path(file).read_text()
+    except OSError:
+        return ""
 
 
 def without_speech(data: Path, sound: Callable[[Path], np.ndarray]) -> dict[str, int]:

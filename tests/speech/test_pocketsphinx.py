@@ -55,6 +55,27 @@ def test_a_grammar_makes_fixed_phrases_recognisable(clips, tmp_path, grid_words)
     assert grammar < words < 0.6
 
 
+def test_a_window_that_ends_within_a_sentence_keeps_the_words_before_it(clips, tmp_path):
+    several = GRAMMAR.replace("public <sentence> =", "public <said> = <sentence>+;\n<sentence> =")
+    (tmp_path / "grid.jsgf").write_text(several)
+    recogniser = PocketSphinx(RecogniserOptions(vocabulary=tmp_path / "grid.jsgf"))
+    truth = [word for words, _ in clips[:5] for word in words]
+    whole = np.concatenate([sound for _, sound in clips[:5]])
+    cut = whole[: -len(clips[4][1]) // 2]
+
+    found = [one.text for one in recogniser.recognise(cut, "en")]
+
+    assert errors(truth[:24], found[:24]) < 8
+    assert 24 < len(found) < 30
+
+
+def test_a_short_sound_that_ends_within_a_sentence_has_no_words(clips, tmp_path):
+    (tmp_path / "grid.jsgf").write_text(GRAMMAR)
+    recogniser = PocketSphinx(RecogniserOptions(vocabulary=tmp_path / "grid.jsgf"))
+
+    assert not recogniser.recognise(clips[0][1][:16_000], "en")
+
+
 def test_the_same_sound_gives_the_same_words_whatever_came_before(clips, grid_words):
     recogniser = PocketSphinx(RecogniserOptions(vocabulary=grid_words))
     first = recogniser.recognise(clips[0][1], "en")
@@ -96,17 +117,17 @@ def test_other_languages_and_models_are_refused(grid_words):
         PocketSphinx(RecogniserOptions(model="x"))
 
 
-def test_a_sound_of_which_the_search_loses_every_path_still_has_words(grid, grid_words):
+def test_a_sound_whose_best_path_is_unfinished_still_has_words(grid, grid_words):
     plan = DecodePlan(frames=None, rates=(16_000,))
     parts = []
     with Decoder(workers=1) as decoder:
         for path, _, start, end in grid[::3][83:101]:
             sound = decoder.decode(path, [(0.0, None)], plan)[0].audio[16_000]
             parts.append(sound[round(start * 16_000) : round(end * 16_000)])
-    # A window of the study of seams, whose search ended without a path.
+    # A window of the study of seams that ends within a word.
     sound = np.concatenate(parts)[4992 : 4992 + 414_891]
     recogniser = PocketSphinx(RecogniserOptions(vocabulary=grid_words))
-    assert recogniser._decode(sound) == []
+    assert recogniser._decode(sound)[0] == []
     words = recogniser.recognise(sound, "en")
     assert len(words) > 80
     assert [one.start for one in words] == sorted(one.start for one in words)
