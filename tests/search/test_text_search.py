@@ -292,3 +292,15 @@ def test_a_phrase_that_nothing_could_have_is_refused():
     with pytest.raises(UserError, match="both 0"):
         Query.of('"turn left" a car', speech_weight=0, screen_weight=0)
     assert Query.of("turn left", speech_weight=0, screen_weight=0).phrases == ()
+
+
+def test_what_is_said_comes_before_what_only_looks_or_sounds_alike(
+    put, collection, tiny_model, decoder
+):
+    engine = SearchEngine(collection, tiny_model, decoder)
+    last = engine.search(Query.of("rare words"), k=50)[-1].moment
+    before = [hit.moment for hit in engine.search(Query.of("rare words"), k=50)]
+    put(last.file.rpartition("/")[2], [line(last.start, last.start + 0.5, "rare words")])
+    assert engine.refresh()
+    after = [hit.moment for hit in engine.search(Query.of("rare words"), k=50)]
+    assert after == [last, *(moment for moment in before if moment != last)]

@@ -107,9 +107,9 @@ class Search:
     caption_weight: Annotated[float, Range(0)] = 0.0
     """How much the words of captions count beside picture and sound; 0 does not look at them."""
     speech_weight: Weight = None
-    """How much what is said counts beside picture and sound; 0 ignores it. If not given: 1, and it counts
-    where all the words of TEXT are said together; with a weight, where any of them is. Words in quotes must
-    be said or shown exactly so."""
+    """How much what is said counts beside picture and sound; 0 ignores it. If not given, it counts
+    where all the words of TEXT are said together, and comes first; with a weight, where any of them is.
+    Words in quotes must be said or shown exactly so."""
     screen_weight: Weight = None
     """The same for words on the screen."""
     where: Annotated[Filter, tyro.conf.arg(name="")] = field(default_factory=Filter)

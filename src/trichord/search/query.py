@@ -106,7 +106,7 @@ class Query:
         caption_weight: How much the words of captions count beside the vectors, which count 1; 0 ignores
             captions. A query without a text has no words.
         speech_weight: How much it counts beside the vectors, which count 1, that the words are said; 0
-            ignores what is said. None: 1, and they count only if all are said together; with a weight, any
+            ignores what is said. None: 10, and they count only if all are said together; with a weight, any
             of them counts.
         screen_weight: The same for words on the screen.
         phrases: What must be said or shown exactly so.

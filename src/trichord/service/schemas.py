@@ -148,7 +148,7 @@ class QueryRequest(Strict):
     caption_weight: Weight = Field(default=0.0, description="Of the captions' full text.")
     speech_weight: Weight | None = Field(
         default=None,
-        description="Of words that are said. null: 1, and all must be said together; 0: none counts.",
+        description="Of words that are said. null: 10, and all must be said together; 0: none counts.",
     )
     screen_weight: Weight | None = Field(default=None, description="The same for words shown.")
     where: Where = Field(default_factory=Where)
