@@ -36,7 +36,7 @@ def test_files_are_captioned_one_after_another(writer, folder):
 
 
 def test_what_cannot_be_done_is_refused_at_once(writer, tiny_model, folder):
-    with pytest.raises(UserError, match=r"list of files: write \['a\.mp4'\]"):
+    with pytest.raises(UserError, match=r"list: write \['a\.mp4'\]"):
         writer.caption("a.mp4")
     with pytest.raises(UserError, match="no such file"):
         writer.caption(["a.mp4"])

@@ -10,7 +10,8 @@ os.environ.setdefault(
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook(["trichord", "trichord_world"], "beartype.beartype")
+# Only its own modules: the hook of the whole suite chooses those of the main package.
+install_import_hook(["trichord_world"], "beartype.beartype")
 
 
 @pytest.fixture(scope="session")

@@ -298,7 +298,8 @@ def _spoken(folder: Path, file: str) -> "Sequence[SpokenSegment]":
 
     transcript = transcript_in(folder, Path(file))
     if transcript is None:
-        aside.print(f"  {file}: no transcript of it as it is now in {folder}", markup=False)
+        said = f"  {file}: no transcript of it as it is now in {folder}"
+        aside.print(said, markup=False, soft_wrap=True)
     return transcript.segments if transcript else ()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from trichord.media.probe import USABLE
 from trichord.ocr.screen_text import ScreenTextReader
@@ -32,6 +32,7 @@ LINES_AT_ONCE = 4096
 """Lines whose vectors are stored together: what an interruption can cost."""
 
 
+@runtime_checkable
 class TextSource(Protocol):
     """What reads the words of a file."""
 
