@@ -1,12 +1,18 @@
 """Vectors of a collection made anew by another model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from trichord.search import updating
 from trichord.search.collection import StoredCollection
+from trichord.search.engine import SearchEngine
 from trichord.search.indexing import index, reembed
+from trichord.search.query import Query
+from trichord.search.text_table import FileTexts
+from trichord.speech.transcript import SpokenSegment
 from trichord.types import UserError
 
 
@@ -34,6 +40,30 @@ def test_a_collection_is_embedded_anew_by_another_model(
     np.testing.assert_allclose(anew.table.gallery().audio, fresh.table.gallery().audio, atol=1e-5)
     with pytest.raises(UserError, match="embedded again"):
         list(index(collection, tiny_model, decoder, [archive]))
+
+
+def test_what_is_said_stays_where_vectors_are_made_anew(
+    collection, untrained_model, decoder, monkeypatch
+):
+    monkeypatch.setattr(updating, "MOMENTS_A_COMMIT", 1)
+    known = collection.table.files().values()
+    lines = (SpokenSegment(start=0.0, end=1.0, text="rare words"),)
+    signatures = sorted({one.version.signature for one in known})
+    collection.texts.put(
+        [FileTexts(signature=one, kind="speech", lines=lines, status="made") for one in signatures]
+    )
+    begun = reembed(collection, "other", untrained_model, decoder)
+    next(begun)
+    successor = collection.reembedding(
+        replace(collection.description, fingerprint=untrained_model.fingerprint)
+    )
+    successor.keep_texts()  # it has one file so far
+    assert sorted(one["signature"] for one in collection.texts.markers()) == signatures
+    list(begun)
+    anew = StoredCollection.open(collection.path)
+    assert sorted(one["signature"] for one in anew.texts.markers()) == signatures
+    hits = SearchEngine(anew, untrained_model, decoder).search(Query.of('"rare words"'), k=3)
+    assert len(hits) == 3
 
 
 def test_an_interrupted_reembedding_leaves_the_old_vectors_and_goes_on(

@@ -217,7 +217,8 @@ class StoredCollection:
 
     def keep_texts(self) -> None:
         """Delete what is said and shown in files that the collection does not have any more."""
-        if self.texts.there:
+        # A re-embedding may lack files that others index meanwhile.
+        if self.file == DESCRIPTION and self.texts.there:
             self.texts.keep(file.version.signature for file in self.table.files().values())
 
     def at(self, places: Iterable[Path], known: Iterable[str]) -> set[str]:
