@@ -127,7 +127,7 @@ def test_an_archive_without_words_says_so(index, search):
     assert ours == []
     assert "nothing is stored that is said or shown" in " ".join(search('"turn left"').err.split())
     assert "--speech-weight had no effect" in search("car", "--speech-weight", "1").err
-    assert "--language had no effect" in search("car", "--language", "en").err
+    assert "--language fits no moment" in search("car", "--language", "en").err
 
 
 def test_words_are_recognised_where_there_are_no_subtitles(index, search, media):

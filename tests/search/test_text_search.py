@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 from datetime import timedelta
+from threading import Thread
 
 import pytest
 
@@ -304,3 +305,18 @@ def test_what_is_said_comes_before_what_only_looks_or_sounds_alike(
     assert engine.refresh()
     after = [hit.moment for hit in engine.search(Query.of("rare words"), k=50)]
     assert after == [last, *(moment for moment in before if moment != last)]
+
+
+def test_a_search_by_words_does_not_wait_for_a_refresh(put, collection, tiny_model, decoder):
+    put("red.mp4", [line(0.0, 1.0, "rare words")])
+    engine = SearchEngine(collection, tiny_model, decoder)
+    assert engine.texts.kinds
+    found = []
+    with engine._loading:  # as a refresh does while it loads
+        search = Thread(target=lambda: found.append(engine.search(Query.of('"rare words"'))))
+        search.start()
+        search.join(timeout=20)
+        waits = search.is_alive()
+    search.join()
+    assert not waits
+    assert len(found[0]) == 1

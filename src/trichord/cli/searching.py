@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
-from rich.markup import escape
-from rich.table import Table
 
 from trichord.api.collection_model import model_of
 from trichord.cli.archive_model import cache_encoders
 from trichord.cli.console import aside, out
+from trichord.cli.hit_table import hit_table, reranked
 from trichord.cli.options import mix_of, require_unset
 from trichord.cli.places import CollectionPlace, open_collection, require_backend
 from trichord.cli.text_input import lines_of, require_input
@@ -32,8 +31,7 @@ from trichord.search.query import By, MinScore, Query
 from trichord.search.query_model import QueryModel
 from trichord.search.query_notes import notes_on
 from trichord.speech.transcript import srt_of, vtt_of
-from trichord.types import FoundText, Hit, Moment, TextKind, UserError
-from trichord.types.files import exists
+from trichord.types import Hit, Moment, TextKind, UserError
 from trichord.types.rules import (
     Checked,
     InputFile,
@@ -251,7 +249,7 @@ def _print_hits(options: Search, found: list[tuple[str, list[Hit]]]) -> None:
             out.print_json(data=list(map(to_fields, hits)))
     else:
         for title, hits in found:
-            out.print(_table(hits, title if several else None))
+            out.print(hit_table(hits, title if several else None))
             if not hits:
                 aside.print("No moment is found: loosen the filters, or lower --at-least.")
 
@@ -287,7 +285,7 @@ def _find(
             weights = (("visual weight", query.visual_weight), ("audio weight", query.audio_weight))
             said = [f"{name} {weight:g}" for name, weight in weights if weight is not None]
             said += [] if token is None else [f"audio type {token:g}"]
-            said += ["in the fusion's order"] if _reranked(hits) else []
+            said += ["in the fusion's order"] if reranked(hits) else []
             note = ", ".join([*said, options.collection])
             write_sheet(options.sheet, hits, decoder, query.title, note)
     _report_unused_options(options, collection, [hit for hits in found for hit in hits])
@@ -320,7 +318,7 @@ def _report_unused_options(
     """Say which options had no effect on what was found."""
     if options.caption_weight and not collection.table.captioned():
         aside.print("--caption-weight had no effect: no moment of the archive has a caption.")
-    if options.rerank not in (0, RERANK) and not _reranked(hits):
+    if options.rerank not in (0, RERANK) and not reranked(hits):
         aside.print(
             "--rerank had no effect: it is for texts alone, and for runs whose fusion reads text and "
             "moment together.",
@@ -333,14 +331,14 @@ def _report_words(options: Search, kinds: "Collection[TextKind]", phrases: bool)
     speech, screen = "speech" in kinds, "screen" in kinds
     where = options.where
     asked = (
-        ("--speech-weight", options.speech_weight, speech, "--transcribe"),
-        ("--screen-weight", options.screen_weight, screen, "--ocr"),
-        ("--language", where.language, speech, "--transcribe"),
-        ("--speaker", where.speaker, speech, "--transcribe"),
+        ("--speech-weight had no effect", options.speech_weight, speech, "--transcribe"),
+        ("--screen-weight had no effect", options.screen_weight, screen, "--ocr"),
+        ("--language fits no moment", where.language, speech, "--transcribe"),
+        ("--speaker fits no moment", where.speaker, speech, "--transcribe"),
     )
-    for name, value, there, remedy in asked:
+    for effect, value, there, remedy in asked:
         if value and not there:
-            said = f"{name} had no effect: nothing is stored that it is about: index with {remedy} first."
+            said = f"{effect}: nothing is stored that it is about: index with {remedy} first."
             aside.print(said, markup=False, soft_wrap=True)
     if phrases and not kinds:
         aside.print(
@@ -348,64 +346,3 @@ def _report_words(options: Search, kinds: "Collection[TextKind]", phrases: bool)
             "shown; index with --transcribe or --ocr first.",
             soft_wrap=True,
         )
-
-
-def _is_missing(hit: Hit) -> bool:
-    return not exists(hit.moment.file)
-
-
-def _reranked(hits: list[Hit]) -> bool:
-    return any(hit.reranked is not None for hit in hits)
-
-
-def _table(hits: list[Hit], title: str | None = None) -> Table:
-    reranked = _reranked(hits)
-    known = any(hit.chance is not None for hit in hits)
-    notes = ["score = visual + audio, in standard deviations of an unrelated moment's score"]
-    if known:
-        notes.append("chance: how likely the best of so many unrelated moments scores as high")
-    elif hits:
-        notes.append("no chances: they are measured when 'trichord index' is run again")
-    if reranked:
-        notes.append("where there is a score of the fusion, it decides the order")
-    shown = Table(title=None if title is None else escape(title), caption="\n".join(notes))
-    columns = ["#", *(["fusion"] if reranked else []), "score", "visual", "audio"]
-    for name in columns + ["chance"] * known:
-        shown.add_column(name, justify="right")
-    shown.add_column("when")
-    shown.add_column("file", overflow="fold")
-    for place, hit in enumerate(hits, start=1):
-        numbers = [hit.score, hit.visual, hit.audio]
-        shares = ([hit.reranked] if reranked else []) + numbers
-        parts = ["–" if share is None else f"{share:+.2f}" for share in shares]
-        parts += [_percent(hit.chance)] * known
-        when = f"{hit.start:.1f}–{hit.end:.1f} s"
-        weak = hit.weak and not (place > 1 and hits[place - 2].weak)
-        if weak and place > 1:
-            shown.add_section()
-        style = "dim" if hit.weak else None
-        said = [_said(text) for text in hit.texts]
-        file = "\n".join([escape(hit.moment.file) + _marks(hit), *said])
-        shown.add_row(str(place), *parts, when, file, style=style)
-    return shown
-
-
-def _said(text: FoundText) -> str:
-    """A line that was said or shown, with the words that were found, each with its time."""
-    found = ", ".join(f"{word} {start:.1f} s" for word, start in text.words)
-    kind = "said" if text.kind == "speech" else "shown"
-    return escape(f'  {kind}: "{text.text}" ({found or "by its meaning"})')
-
-
-def _percent(chance: float | None) -> str:
-    if chance is None:
-        return "–"
-    return "< 1 %" if chance < 0.01 else f"{chance:.0%}".replace("%", " %")
-
-
-def _marks(hit: Hit) -> str:
-    """What a row says beside the file."""
-    marks = [f"+{len(hit.more)} more"] if hit.more else []
-    marks += ["to be avoided"] if hit.demoted else ["weak"] if hit.weak else []
-    marks += ["missing"] if _is_missing(hit) else []
-    return f" ({', '.join(marks)})" if marks else ""

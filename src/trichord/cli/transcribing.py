@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -112,13 +112,7 @@ def transcribe(arguments: list[str]) -> None:
     require_legal(options)
     targets = _targets(options)
     recogniser = recogniser_of(
-        options.engine,
-        RecogniserOptions(
-            model=options.model or "",
-            vocabulary=options.vocabulary,
-            language=options.language or "",
-            device=options.device,
-        ),
+        options.engine, options.model, options.vocabulary, options.language, options.device
     )
 
     from trichord.media import Decoder
@@ -175,8 +169,10 @@ def _require_ours(target: Target, formats: Sequence[str]) -> None:
         require(ours or not place.exists(), f"{place} is there already: move it away.")
 
 
-def recogniser_of(engine: str, options: RecogniserOptions) -> "Recogniser":
-    """The recogniser of a name.
+def recogniser_of(
+    engine: str, model: str | None, vocabulary: Path | None, language: str | None, device: str
+) -> "Recogniser":
+    """The recogniser of a name; other arguments are the options of the commands.
 
     Raises:
         UserError: It is not installed, has no such model, or does not know the language.
@@ -184,7 +180,10 @@ def recogniser_of(engine: str, options: RecogniserOptions) -> "Recogniser":
     if engine not in ("pocketsphinx", "faster-whisper"):
         from trichord.api.model import device_of
 
-        options = replace(options, device=device_of(options.device))
+        device = device_of(device)
+    options = RecogniserOptions(
+        model=model or "", vocabulary=vocabulary, language=language or "", device=device
+    )
     recogniser = RECOGNISERS.find(engine)(options)
     require_language(recogniser, options.language)
     return recogniser

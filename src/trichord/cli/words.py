@@ -10,7 +10,6 @@ from trichord.cli.console import Bar, aside, bar, counted, out
 from trichord.cli.transcribing import recogniser_of, transcriber_of
 from trichord.ocr.engines import TEXT_READERS
 from trichord.speech.engines import RECOGNISERS
-from trichord.speech.recogniser import RecogniserOptions
 from trichord.types.rules import Checked, InputFile, Range, Spelling, require
 
 if TYPE_CHECKING:
@@ -61,11 +60,6 @@ class WordOptions:
     ocr_model: Annotated[Path | None, InputFile()] = None
     """A file with other weights for the reader."""
 
-    @property
-    def asked(self) -> bool:
-        """Whether anything is to be read."""
-        return self.transcribe or self.ocr
-
     def require_sense(self) -> None:
         """Refuse options that would be passed over.
 
@@ -100,12 +94,10 @@ class WordOptions:
             if self.transcriber != NO_TRANSCRIBER:
                 recogniser = recogniser_of(
                     self.transcriber,
-                    RecogniserOptions(
-                        model=self.transcriber_model or "",
-                        vocabulary=self.vocabulary,
-                        language=self.language or "",
-                        device=device,
-                    ),
+                    self.transcriber_model,
+                    self.vocabulary,
+                    self.language,
+                    device,
                 )
             subtitles = not self.ignore_subtitles
             made.append(

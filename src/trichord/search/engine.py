@@ -1,14 +1,13 @@
 """The search engine: from queries to hits, for any number of threads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trichord.media.decoder import Decoder
-from trichord.models.calibration import BestScores
 from trichord.search.calibration import Calibration
 from trichord.search.candidates import Candidates
 from trichord.search.collection import StoredCollection
@@ -21,21 +20,20 @@ from trichord.search.hits import (
     FileHits,
     SimilarityTimeline,
     group_by_file,
-    hits_of,
     leading,
     timeline_over,
-    with_chances,
 )
 from trichord.search.nearest.ann_indexes import Settings
 from trichord.search.nearest.exact import Allowed
+from trichord.search.ordering import DEPTH, below_least, in_order, rows_of, scored_hits
+from trichord.search.prepared_query import PreparedQuery, TextMatches
 from trichord.search.query import Query, Weights
 from trichord.search.query_model import QueryModel, full_model
-from trichord.search.query_plan import QueryPlan, ScoredRows
+from trichord.search.query_plan import QueryPlan
 from trichord.search.query_vectors import PartReader
-from trichord.search.rank_fusion import fuse_ranks
 from trichord.search.snapshot import Snapshot
-from trichord.search.text_search import Matches, TextIndex, Wanted
-from trichord.types import FoundText, Hit, TextKind, UserError
+from trichord.search.text_search import TextIndex, Wanted
+from trichord.types import Hit, TextKind, UserError
 
 if TYPE_CHECKING:  # a search by text never loads torch
     from trichord.models.embedder import Embedder
@@ -43,8 +41,6 @@ if TYPE_CHECKING:  # a search by text never loads torch
 
 RERANK = 50
 """Moments that a fusion reranks by default."""
-DEPTH = 1000
-"""Moments of either order that are fused if the words of captions count."""
 TOGETHER = 10.0
 """Weight of the order by words that are all said together, if none is given. Where there is such a line, it
 is hardly ever the wrong one (`studies/word_search.py`), so it comes before what only looks or sounds alike.
@@ -55,68 +51,6 @@ FOLDED = 4
 stand for two or three."""
 SNAPSHOTS = 3
 """Audio type tokens whose vectors stay in memory: the run's own and the latest others."""
-
-
-@dataclass(frozen=True, slots=True)
-class TextMatches:
-    """Moments in which words of a query are said or shown, best first, by row."""
-
-    weight: float
-    found: dict[int, FoundText]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PreparedQuery:
-    """A query whose parts are vectors: the rest is arithmetic on the vectors in `snapshot`.
-
-    `allowed` marks the moments that it may find (None: all); `moments` is how many it is compared with.
-    `texts` are moments in which its words are said, and in which they are shown, with a weight.
-    """
-
-    query: Query
-    weights: Weights
-    snapshot: Snapshot
-    plan: QueryPlan
-    allowed: Allowed | None
-    moments: int
-    texts: tuple[TextMatches, ...] = ()
-
-    @property
-    def best_scores(self) -> BestScores | None:
-        """How high the best score is where nothing fits; None if that was not measured."""
-        best = self.snapshot.calibration.of_kind(self.plan.kind).best
-        if best is None:
-            return None
-        together, seen, heard = best
-        if self.plan.vision.active and self.plan.audio.active:
-            return together
-        return seen if self.plan.vision.active else heard
-
-    @property
-    def text(self) -> str:
-        """The text of a query that is a single text; else ""."""
-        [first, *others] = self.query.parts
-        return first.value if first.kind == "text" and not others else ""
-
-    @property
-    def only_texts(self) -> bool:
-        """Whether it finds only moments in which its words are said or shown."""
-        return (self.query.words_only or self.query.exact) and bool(self.texts)
-
-    @property
-    def uses_words(self) -> bool:
-        """Whether words count: of captions, or said, or shown."""
-        return self.uses_captions or bool(self.texts)
-
-    @property
-    def uses_captions(self) -> bool:
-        """Whether the words of captions count."""
-        query = self.query
-        return (
-            query.caption_weight > 0
-            and bool(query.words)
-            and self.snapshot.gallery.captions is not None
-        )
 
 
 class SearchEngine:
@@ -196,11 +130,11 @@ class SearchEngine:
             current = texts is None or texts.is_current(collection)
             if next(iter(self._snapshots.values())).is_current(collection) and current:
                 return False
-            self._texts = None
             collection.require(self.model.fingerprint)
             token = collection.audio_type(None)
             before, self._snapshots = self._snapshots, {token: self._load(collection, token)}
             self._latest = token
+            self._texts = None  # only now: until here searches go on with the loaded words
             for snapshot in before.values():
                 snapshot.retire()
             return True
@@ -292,15 +226,15 @@ class SearchEngine:
         head: list[Hit] | None = None
         while True:
             scored = query.snapshot.top_k(query.plan, candidates, depth, missing=missing)
-            hits = _hits_of(query, scored)
+            hits = scored_hits(query, scored)
             if head is None:  # once: reranking decodes
                 head = self._rerank(query, hits[:rerank])
-            hits = _in_order(query, [*head, *hits[len(head) :]])
+            hits = in_order(query, [*head, *hits[len(head) :]])
             if not folded:
                 return hits[:k]
             hits, complete = fold(hits, query.snapshot.gallery, k, adjoining=self._adjoining)
             enough = complete or query.only_texts or len(scored.rows) < depth
-            if enough or _below_least(query, scored):
+            if enough or below_least(query, scored):
                 return hits
             depth *= 4
 
@@ -325,9 +259,9 @@ class SearchEngine:
             if len(scored.rows) < depth or len(np.unique(files)) >= k:
                 break
             depth *= 4
-        hits = _hits_of(prepared, scored.take(leading(files, max(k, least), read)))
+        hits = scored_hits(prepared, scored.take(leading(files, max(k, least), read)))
         hits = [*self._rerank(prepared, hits[:rerank]), *hits[rerank:]]
-        hits = _in_order(prepared, hits)
+        hits = in_order(prepared, hits)
         if query.fold:  # copies are files of their own
             most, adjoining = len(hits), self._adjoining
             hits, _ = fold(hits, snapshot.gallery, most, adjoining=adjoining, copies=False)
@@ -438,13 +372,16 @@ class SearchEngine:
             if not query.phrases:  # which are exact
                 lists.append(self.texts.similar(query.words, self.reader.texts, kind, loose=loose))
             for lines in lists:
-                found = _rows_of(lines, query, snapshot, allowed)
+                places = ((moment.file, moment.start, text) for moment, text in lines)
+                found = rows_of(places, query, snapshot, allowed)
                 matches.append(TextMatches(TOGETHER if weight is None else weight, found))
         return tuple(matches)
 
     @property
     def texts(self) -> TextIndex:
         """What is said and shown in the files."""
+        if (texts := self._texts) is not None:  # a refresh may hold the lock for seconds
+            return texts
         with self._loading:
             if self._texts is None:
                 snapshot = next(iter(self._snapshots.values()))
@@ -468,79 +405,6 @@ def _weights_of_words(query: Query) -> dict[TextKind, float | None]:
     return {"speech": query.speech_weight, "screen": query.screen_weight}
 
 
-def _rows_of(
-    lines: Matches, query: Query, snapshot: Snapshot, allowed: Allowed | None
-) -> dict[int, FoundText]:
-    """The rows of moments with lines, in their order, without those that a query may not find."""
-    found: dict[int, FoundText] = {}
-    for moment, text in lines:
-        row = snapshot.gallery.row_of(moment.file, moment.start)
-        if row is not None and (allowed is None or allowed[row]):
-            found[row] = text
-    if query.where.missing:
-        return found
-    rows = np.array([*found], np.int64)
-    there = snapshot.presence.of(snapshot.gallery.file[rows])
-    return {row: found[row] for row in rows[there].tolist()}
-
-
-def _hits_of(query: PreparedQuery, scored: ScoredRows) -> list[Hit]:
-    """Scored rows as hits with their chances."""
-    hits, best = hits_of(scored, query.snapshot.gallery), query.best_scores
-    return hits if best is None else with_chances(hits, best, query.moments)
-
-
 def _spare_copies(query: PreparedQuery, hits: list[Hit]) -> list[Hit]:
     """The hits; those in copies of the query's file are not weak."""
     return with_copies(hits, query.query, query.snapshot.collection.table)
-
-
-def _in_order(query: PreparedQuery, hits: list[Hit]) -> list[Hit]:
-    """Hits in their final order, without those that score too little."""
-    if query.uses_words:
-        hits = _fuse_words(query, hits)
-    if (least := query.query.min_score) is not None:
-        hits = [hit for hit in hits if hit.score >= least]
-    # Neither a fusion nor captions lift a moment that is to be avoided.
-    return sorted(hits, key=lambda hit: hit.demoted)
-
-
-def _below_least(query: PreparedQuery, scored: ScoredRows) -> bool:
-    """Whether all further moments score too little."""
-    least, (visual, audio) = query.query.min_score, scored.totals
-    return least is not None and bool(visual[-1] + audio[-1] < least)
-
-
-def _fuse_words(query: PreparedQuery, hits: list[Hit]) -> list[Hit]:
-    """Hits in the fused order of vectors and words, with moments that only words match."""
-    lists = [([*matches.found], matches.weight) for matches in query.texts]
-    if query.uses_captions:
-        lists.append((_captioned(query), query.query.caption_weight))
-    rows = np.array(list(dict.fromkeys(row for found, _ in lists for row in found)), np.int64)
-    scored = _hits_of(query, query.plan.score(query.snapshot.gallery, rows))
-    by_row = dict(zip(rows.tolist(), scored, strict=True))
-    by_moment = {hit.moment: hit for hit in (*by_row.values(), *hits)}
-    for matches in query.texts:
-        for row, text in matches.found.items():
-            hit = by_moment[by_row[row].moment]
-            lines = {(one.kind, one.start) for one in hit.texts}
-            texts = hit.texts if (text.kind, text.start) in lines else (*hit.texts, text)
-            by_moment[hit.moment] = replace(hit, texts=texts, weak=False)
-    orders = [([by_row[row].moment for row in found], weight) for found, weight in lists]
-    if not query.only_texts:
-        orders.insert(0, ([hit.moment for hit in hits], 1.0))
-    return [by_moment[moment] for moment in fuse_ranks(orders)]
-
-
-def _captioned(query: PreparedQuery) -> list[int]:
-    """Rows of moments whose captions have words of a query, best first."""
-    gallery, table = query.snapshot.gallery, query.snapshot.collection.table
-    # A filter applies to the matches: all are read, because the best may be filtered out.
-    depth = DEPTH if query.query.where.open else max(DEPTH, len(gallery))
-    matches = table.match_captions(query.query.words, depth)
-    found = [row for file, start, _ in matches if (row := gallery.row_of(file, start)) is not None]
-    allowed = [r for r in dict.fromkeys(found) if query.allowed is None or query.allowed[r]][:DEPTH]
-    rows = np.array(allowed, np.int64)
-    if not query.query.where.missing:
-        rows = rows[query.snapshot.presence.of(gallery.file[rows])]
-    return rows.tolist()

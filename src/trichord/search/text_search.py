@@ -39,17 +39,8 @@ LONGEST = 32
 ALIKE = 0.6
 """Share of letters, as difflib counts it, that a word has in common with what was typed."""
 _COLUMNS = [
-    "signature",
-    "start",
-    "end",
-    "text",
-    "terms",
-    "plain",
-    "times",
-    "own",
-    "owned",
-    "_score",
-]
+    "signature", "start", "end", "text", "terms", "plain", "times", "own", "owned", "_score",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,10 +116,8 @@ class TextIndex:
         files: dict[str, list[str]] = {}
         if version:
             rows = collection.table.rows(["file", "signature"], filter="start = 0.0")
-            for file, signature in zip(
-                *(rows[name].to_pylist() for name in rows.column_names), strict=True
-            ):
-                files.setdefault(signature, []).append(file)
+            for row in rows.to_pylist():
+                files.setdefault(row["signature"], []).append(row["file"])
         return cls(collection.texts, version, gallery, files)
 
     @property

@@ -4,7 +4,6 @@ Rows belong to the content of a file, by its signature, and not to its path: a f
 or copied keeps its words, and a library that is embedded again keeps them too.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -324,8 +323,3 @@ def _line(row: dict[str, Any]) -> SpokenSegment:
         language=row["language"] or "",
         speaker=row["speaker"] or "",
     )
-
-
-def identity_text(identity: dict[str, Any]) -> str:
-    """What texts depend on, as it is stored and compared."""
-    return json.dumps(identity, sort_keys=True)

@@ -1,5 +1,6 @@
 """Updates of what is said and shown in the files of a collection."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +12,14 @@ from trichord.ocr.screen_text import ScreenTextReader
 from trichord.search.collection import StoredCollection, files_below
 from trichord.search.entries import KnownFile
 from trichord.search.reading import batches
-from trichord.search.text_table import FileTexts, TextTable, identity_text
+from trichord.search.text_table import FileTexts, TextTable
 from trichord.speech.transcript import SpokenSegment, Word
-from trichord.speech.transcription import Transcriber
+from trichord.speech.transcription import Note, Transcriber
 from trichord.types import TextKind
 from trichord.types.files import exists
 
 if TYPE_CHECKING:
     from trichord.models.embedder import Embedder
-
-Note = Callable[[float, float], None]
-"""Called with the second that is reached, and the seconds of the file."""
-
 
 FILES_A_COMMIT = 64
 SECONDS_A_COMMIT = 20.0
@@ -83,7 +80,7 @@ class SpeechSource:
         identity = self._transcriber.identity(file)
         # Without names, so that a library that is moved or renamed is not transcribed again.
         beside: list[list[Any]] = [version[1:] for version in identity["beside"]]
-        return identity_text(identity | {"file": signature, "beside": beside})
+        return _identity_text(identity | {"file": signature, "beside": beside})
 
     def prefers(self, file: Path) -> bool:
         """A copy with subtitles beside it, whatever its name."""
@@ -120,7 +117,7 @@ class ScreenSource:
 
     def made(self, file: Path, signature: str) -> str:
         """The content of the file, the reader and the options."""
-        return identity_text(self._reader.identity(file) | {"file": signature})
+        return _identity_text(self._reader.identity(file) | {"file": signature})
 
     def prefers(self, file: Path) -> bool:
         """None: copies look the same."""
@@ -233,6 +230,11 @@ def _stored(
 ) -> Iterator[TextOutcome]:
     table.put([texts for texts, _ in waiting])
     yield from (outcome for _, outcome in waiting)
+
+
+def _identity_text(identity: dict[str, Any]) -> str:
+    """What texts depend on, as it is stored and compared."""
+    return json.dumps(identity, sort_keys=True)
 
 
 def update_meaning(collection: StoredCollection, load: "Callable[[], Embedder]") -> int:

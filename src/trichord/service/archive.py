@@ -9,7 +9,8 @@ import numpy as np
 
 from trichord.media.decoder import Decoder
 from trichord.search.collection import StoredCollection
-from trichord.search.engine import PreparedQuery, SearchEngine
+from trichord.search.engine import SearchEngine
+from trichord.search.prepared_query import PreparedQuery
 from trichord.search.presence import missing_files
 from trichord.search.query import Query, QueryPart
 from trichord.search.query_model import full_model
