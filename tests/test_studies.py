@@ -138,3 +138,42 @@ def test_full_text_search_finds_a_word_at_its_time(study):
     assert found["without a hit"] == ["green"]
     assert found["hit of another word or time"] == ["blue"]
     assert found["share of them recognised in time"] == pytest.approx(1 / 3)
+
+
+def cells_of(study, *means, queries=40, seeds=2):
+    """Hits in nine cells, each a world and a pair: so many of the first queries are found."""
+    hits = study("cells").Hits
+    keys = [(world, pair) for world in range(3) for pair in range(3)]
+    rows = [np.arange(queries) < round(mean * queries) for mean in means]
+    return {
+        key: hits(np.tile(row.astype(float), (seeds, 1)), np.arange(queries) // 2)
+        for key, row in zip(keys, rows, strict=True)
+    }
+
+
+def test_a_finding_holds_only_where_all_cells_and_the_interval_agree(study):
+    difference = study("verdicts").difference
+    low = cells_of(study, *[0.2] * 9)
+    assert difference(cells_of(study, *[0.7] * 9), low).verdict == "holds"
+    assert difference(low, cells_of(study, *[0.7] * 9)).verdict == "does not hold"
+    one_against = difference(cells_of(study, *[0.7] * 8, 0.1), low)
+    assert (one_against.verdict, one_against.clips_needed) == ("undecided", None)
+    barely = difference(cells_of(study, *[0.225] * 9), low)
+    assert barely.verdict == "undecided"
+    assert barely.clips_needed > barely.clips == 60
+
+
+def test_two_systems_are_level_only_if_the_whole_interval_says_so(study):
+    difference = study("verdicts").difference
+    same = cells_of(study, *[0.5] * 9)
+    assert difference(same, same).level == "holds"
+    assert difference(cells_of(study, *[0.9] * 9), same).level == "does not hold"
+    assert difference(cells_of(study, *[0.525] * 9), same).level == "undecided"
+
+
+def test_what_a_difference_varies_with_is_told_apart(study):
+    difference = study("verdicts").difference
+    first = cells_of(study, *[0.3, 0.5, 0.7] * 3)  # pairs differ, worlds do not
+    spread = difference(first, cells_of(study, *[0.3] * 9)).spread
+    assert spread["encoders"] == pytest.approx(0.2)
+    assert (spread["worlds"], spread["seeds"]) == (0, 0)

@@ -88,8 +88,7 @@ def made_with(experiment: Experiment) -> dict[str, Any]:
 
 def revisions(experiment: Experiment) -> dict[str, str]:
     """The hub's commit of each tower that comes from a hub, by the tower's name there."""
-    towers = experiment.model.towers().values()
-    places = {tower.name: folder_of(tower.name) for tower in towers}
+    places = {name: folder_of(name) for name in experiment.model.weights}
     return {
         name: place.name
         for name, place in places.items()

@@ -87,7 +87,7 @@ def _facts(name: str, origin: str | None, about: str, model: "TriModal") -> dict
     """What is known of any model, as JSON values."""
     from trichord.encoders.hub import folder_of
 
-    weights = list(dict.fromkeys(one.name for one in model.towers().values() if one.name))
+    weights = list(model.weights)
     return {
         "name": name,
         "origin": origin,

@@ -230,7 +230,7 @@ def resolve_towers(experiment: Experiment, folder: Path) -> Experiment:
         experiment: Of the run.
         folder: The run's; a name without such a folder stays relative to the working directory.
     """
-    names = {tower.name for tower in experiment.model.towers().values()}
+    names = experiment.model.weights
     found = {name: place for name in names if (place := _tower_of(name, folder)) is not None}
     return replace(experiment, model=experiment.model.renamed(found))
 
@@ -256,11 +256,11 @@ def towers_beside(experiment: Experiment, folder: Path) -> Experiment:
         experiment: With names relative to the working directory.
         folder: The run's.
     """
-    towers = {tower.name: Path(tower.name) for tower in experiment.model.towers().values()}
+    towers = {name: Path(name) for name in experiment.model.weights}
     names = {
         name: relpath(place.resolve(), folder.resolve())
         for name, place in towers.items()
-        if name and not place.is_absolute() and not (folder / name).is_dir() and place.is_dir()
+        if not place.is_absolute() and not (folder / name).is_dir() and place.is_dir()
     }
     inside = {name: one if one.startswith("../") else f"./{one}" for name, one in names.items()}
     return replace(experiment, model=experiment.model.renamed(inside))

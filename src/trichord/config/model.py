@@ -137,12 +137,18 @@ class TriModal:
                     f"is {tower.kind}, which reads {tower.modality}: give one that reads {reads}.",
                 )
 
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Folders or hub names of all encoders' weights, each once."""
+        every = (one for tower in self.towers().values() for one in tower.weights.values())
+        return tuple(dict.fromkeys(every))
+
     def renamed(self, names: Mapping[str, str]) -> "TriModal":
         """The same model with encoders from other folders or hub names; others stay as they are."""
         towers: dict[str, Any] = {
-            name: replace(tower, name=names[tower.name])
+            name: renamed
             for name, tower in self.towers().items()
-            if tower.name in names
+            if (renamed := tower.renamed(names)) is not tower
         }
         return replace(self, **towers)
 

@@ -1,5 +1,6 @@
 """Configs of the built-in encoders."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -108,8 +109,25 @@ class Clap(EncoderConfig):
     """Folder or hub name of a CLAP model without fusion."""
     head: Literal["pretrained", "linear"] = "pretrained"
     """`pretrained`: CLAP's two-layer projection; `linear`: one new layer, as SLAVA's text says."""
+    layers: Literal["last", "all"] = "last"
+    """Features of the last layer alone, or besides them mean, maximum and deviation over each layer's map:
+    lower layers know pitch and rhythm. Needs a new head: `hidden`."""
     min_tail_seconds: Annotated[float, Range(0)] = 1.0
     """A last chunk shorter than this is dropped, unless it is the only one."""
+
+    def flaws(self) -> Iterator[tuple[str, str]]:
+        """See `Ruled`."""
+        yield from super().flaws()
+        if self.layers == "all" and self.hidden is None:
+            yield (
+                "layers",
+                "all: the pretrained head reads the last one: give --model.audio.hidden too.",
+            )
+        if self.layers == "all" and self.arithmetic == "graph":
+            yield (
+                "layers",
+                "all: an exported encoder has the last one alone: leave one of the two out.",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +209,27 @@ class ClapText(EncoderConfig):
     modality: ClassVar[Modality] = "text"
     name: str = CLAP
     """Folder or hub name of a CLAP model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipClapText(EncoderConfig):
+    """CLIP's and CLAP's text towers side by side: one knows words for sights, the other for sounds."""
+
+    kind: ClassVar[str] = "clip-clap-text"
+    modality: ClassVar[Modality] = "text"
+    name: str = CLIP
+    """Folder or hub name of a CLIP model."""
+    clap: str = CLAP
+    """Folder or hub name of a CLAP model."""
+    hidden: Annotated[int | None, Range(1)] = 512
+    """Width of the head's hidden layer; the head is new."""
+    dim: Annotated[int | None, Range(1)] = 512
+    """Size of the shared space."""
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """Folders or hub names of its weights, by the field that names each."""
+        return {"name": self.name, "clap": self.clap}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,7 +376,8 @@ ENCODERS: Group[type[EncoderConfig]] = Group(
     {
         one.kind: one
         for one in (
-            *(ClipText, ClipVision, Clap, ClipAudio, ClapText, SiglipText, SiglipVision),
+            *(ClipText, ClipVision, Clap, ClipAudio, ClapText, ClipClapText),
+            *(SiglipText, SiglipVision),
             *(VisionTrunk, AudioTrunk),
             *(PeAvText, PeAvAudio, PeAvVision),
             *(EmbeddingGemmaText, EmbeddingGemmaVision, EmbeddingGemmaAudio),

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from trichord.config import Experiment, read_experiment, resolve_towers
 from trichord.encoders.foreign import describe
-from trichord.experiments import clip4vla, crossed, slava, studies
+from trichord.experiments import clip4vla, crossed, ours, slava, studies
 from trichord.experiments.named_models import (
     MODELS,
     NamedModel,
@@ -35,6 +35,7 @@ EXPERIMENTS: dict[str, tuple[str, Experiment]] = {
     **slava.SYSTEMS,
     **clip4vla.SYSTEMS,
     **crossed.SYSTEMS,
+    **ours.SYSTEMS,
     **{name: (one.about, untrained(one)) for name, one in MODELS.own.items()},
 }
 """Name on the command line to its description and value."""

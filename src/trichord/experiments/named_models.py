@@ -75,7 +75,7 @@ class NamedModel:
 
     def weights(self) -> list[str]:
         """Folders or hub names of the weights, each once."""
-        return list(dict.fromkeys(one.name for one in self.model.towers().values() if one.name))
+        return list(self.model.weights)
 
 
 SENTENCE_TRANSFORMERS = (

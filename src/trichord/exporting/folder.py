@@ -135,10 +135,14 @@ def _write_halved(source: ExportSource, run: Run) -> None:
     towers: dict[str, Any] = {}
     copied_folders: set[Path] = set()
     for name, tower in source.experiment.model.towers().items():
-        place = Path(tower.name)
-        if source.folder is not None and place.is_dir() and place.is_relative_to(source.folder):
-            copied_folders.add(place)
-            tower = replace(tower, name=f"./{place.name}")
+        places = {one: Path(one) for one in tower.weights.values()}
+        inside = {
+            one: place
+            for one, place in places.items()
+            if source.folder is not None and place.is_dir() and place.is_relative_to(source.folder)
+        }
+        copied_folders.update(inside.values())
+        tower = tower.renamed({one: f"./{place.name}" for one, place in inside.items()})
         towers[name] = replace(tower, arithmetic="bfloat16")
     experiment = replace(source.experiment, model=replace(source.experiment.model, **towers))
     _start(source, run, experiment, "bfloat16")

@@ -12,6 +12,7 @@ from trichord.config import (
     Clap,
     ClapText,
     ClipAudio,
+    ClipClapText,
     ClipText,
     ClipVision,
     Cross,
@@ -36,7 +37,7 @@ from trichord.config import (
 )
 from trichord.config.limits import check, fingerprint_text
 from trichord.encoders.audio_trunks import audio_trunk
-from trichord.encoders.clap import ClapEncoder, ClapTextEncoder
+from trichord.encoders.clap import ClapEncoder, ClapTextEncoder, ClipClapTextEncoder
 from trichord.encoders.clip import ClipVisionEncoder
 from trichord.encoders.clip_audio import ClipAudioEncoder
 from trichord.encoders.embedding_gemma import (
@@ -45,6 +46,7 @@ from trichord.encoders.embedding_gemma import (
     EmbeddingGemmaVisionEncoder,
 )
 from trichord.encoders.encoder import Encoder
+from trichord.encoders.heads import hidden_head
 from trichord.encoders.multilingual_clip import clip_text
 from trichord.encoders.pe_av import PeAvAudioEncoder, PeAvTextEncoder, PeAvVisionEncoder
 from trichord.encoders.siglip import SiglipTextEncoder, siglip_vision
@@ -102,9 +104,12 @@ def _encoder(name: str, config: EncoderConfig) -> Encoder:
     encoder = config.build()
     if not hasattr(encoder, "trunk"):  # a plug-in's `build` without return statement
         raise UserError(f"{option} {config.kind}: its build() gives {encoder!r}: give an encoder.")
-    if config.dim is not None and encoder.dim != config.dim:
-        encoder.head = nn.Linear(encoder.width, config.dim)
-        encoder.dim = config.dim
+    dim = config.dim or encoder.dim
+    if config.hidden is not None:
+        encoder.head = hidden_head(encoder.width, config.hidden, dim, config.head_dropout)
+    elif encoder.dim != dim:
+        encoder.head = nn.Linear(encoder.width, dim)
+    encoder.dim = dim
     if encoder.arithmetic == config.arithmetic:
         return encoder
     if config.arithmetic == "graph":  # a plug-in need not support graphs
@@ -220,6 +225,7 @@ BUILDERS: dict[type, Callable[..., Any]] = {
     Clap: ClapEncoder,
     ClipAudio: ClipAudioEncoder,
     ClapText: ClapTextEncoder,
+    ClipClapText: ClipClapTextEncoder,
     SiglipText: SiglipTextEncoder,
     SiglipVision: siglip_vision,
     VisionTrunk: VisionTrunkEncoder,

@@ -14,6 +14,7 @@ from trichord.distributed import on_all_ranks, on_rank_0, world_size
 from trichord.evaluation.scores import UnrankableError
 from trichord.features.source import Source
 from trichord.training.criteria import Criterion, log_entry, measure_criterion
+from trichord.training.feature_norms import fit_feature_norms
 from trichord.training.learner import Learner
 from trichord.training.mining import mine
 from trichord.training.optimizers import build_optimizer, choose_what_trains, set_rate
@@ -53,6 +54,8 @@ def run_stage(
     optimizer = build_optimizer(stage, learner.model, learner.objective)
     session.adopt(optimizer)
     if session.progress.epoch == 0:
+        if session.progress.stage == 0 and experiment.start is None:
+            fit_feature_norms(session.model, training)
         note_epoch(stage, session, validation, after_epoch)
     buffers = Buffers(learner.train())
     steps = steps_per_epoch(stage, len(training.clips))

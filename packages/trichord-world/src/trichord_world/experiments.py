@@ -17,7 +17,8 @@ from trichord.config import (
     Stage,
     TriModal,
 )
-from trichord.experiments import clip4vla, crossed, slava
+from trichord.config.towers import CLAP, CLIP
+from trichord.experiments import clip4vla, crossed, ours, slava
 from trichord.experiments.crossed import CLAP_IN_CLIP4VLA, CLIP4VLA_IN_SLAVA, with_audio
 from trichord.types import CaptionKind
 from trichord_world.weights import CLAP_STAND_IN, CLIP_STAND_IN
@@ -128,8 +129,17 @@ CLIP4VLA = (
 """Its systems that have a variant for the world."""
 
 
+def ours_on_world(experiment: Experiment) -> Experiment:
+    """The same system with the stand-in towers, one of whose frames a second is enough."""
+    model = experiment.model.renamed({CLIP: CLIP_STAND_IN, CLAP: CLAP_STAND_IN})
+    assert isinstance(model.vision, ClipVision)
+    vision = replace(model.vision, frames_per_second=WORLD_FRAMES_PER_SECOND)
+    return replace(experiment, model=replace(model, vision=vision))
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     **{f"world-{name}": slava_on_world(it) for name, (_, it) in slava.SYSTEMS.items()},
+    **{f"world-{name}": ours_on_world(it) for name, (_, it) in ours.SYSTEMS.items()},
     **{f"world-{name}": clip4vla_on_world(clip4vla.SYSTEMS[name][1]) for name in CLIP4VLA},
     f"world-{CLIP4VLA_IN_SLAVA}": with_audio(
         slava_on_world(slava.SYSTEMS["slava-a-and-v"][1]), CLIP4VLA_IN_SLAVA, SMALL_SOUND
@@ -149,6 +159,6 @@ def __getattr__(name: str) -> tuple[str, Experiment]:
     if name not in experiments:
         raise AttributeError(f"{__name__} has no {name}")
     key = experiments[name]
-    known = {**slava.SYSTEMS, **clip4vla.SYSTEMS, **crossed.SYSTEMS}
+    known = {**slava.SYSTEMS, **clip4vla.SYSTEMS, **crossed.SYSTEMS, **ours.SYSTEMS}
     about, _ = known[key.removeprefix("world-")]
     return f"On the generated world: {about}", EXPERIMENTS[key]

@@ -49,11 +49,16 @@ class Grammar:
 
     omission: float = DEFAULT.omission
     detail: Literal["full", "brief"] = "full"
+    noun_omission: float | None = None
+    """The same of the nouns alone; None: a third of `omission`."""
+    usual: float | None = None
+    """Share of a value's first wording, the others being equally rare; None: all are equally common."""
 
     def __post_init__(self) -> None:
         """Refuse what is no probability."""
-        if not 0 <= self.omission <= 1:
-            raise ValueError(f"omission lies between 0 and 1, not {self.omission}.")
+        for name in ("omission", "noun_omission", "usual"):
+            if not 0 <= (share := getattr(self, name) or 0.0) <= 1:
+                raise ValueError(f"{name} lies between 0 and 1, not {share}.")
 
     def unsaid(self, kind: Kind) -> float:
         """Probability that a caption of an audible clip leaves out a phrase that is spoken."""
@@ -85,7 +90,9 @@ class Grammar:
             "composed": composed,
         }
         return {
-            kind: tuple(Sentence(say(facts, generator), facts) for facts in rows if facts)
+            kind: tuple(
+                Sentence(say(facts, generator, self.usual), facts) for facts in rows if facts
+            )
             for kind, rows in told.items()
         }
 
@@ -104,7 +111,9 @@ class Grammar:
         return {name: value for name, value in facts_seen(scene).items() if name in said}
 
     def _kept(self, name: Attribute, generator: np.random.Generator) -> bool:
-        share = self.omission / 3 if name in ("thing", "heard") else self.omission
+        share = self.omission
+        if name in ("thing", "heard"):
+            share = self.omission / 3 if self.noun_omission is None else self.noun_omission
         return bool(generator.random() >= share)
 
     def _composed(
@@ -147,21 +156,33 @@ def facts_heard(scene: Scene) -> dict[Attribute, str]:
 class _Words:
     """The wordings drawn for one sentence's facts; an empty string for what it leaves out."""
 
-    def __init__(self, facts: Facts, generator: np.random.Generator) -> None:
+    def __init__(
+        self, facts: Facts, generator: np.random.Generator, usual: float | None = None
+    ) -> None:
         self.facts = facts
         self.generator = generator
+        self.usual = usual
 
     def of(self, name: Attribute, otherwise: tuple[str, ...] = ("",)) -> str:
         value = self.facts.get(name)
-        return self.one_of(otherwise if value is None else WORDINGS[name][value])
+        if value is None:
+            return self.one_of(otherwise)
+        wordings = WORDINGS[name][value]
+        # The share is drawn only where it matters, so that the default's stream of numbers stays.
+        if self.usual is None:
+            return self.one_of(wordings)
+        return wordings[0] if self.generator.random() < self.usual else self.one_of(wordings[1:])
 
     def one_of(self, choices: tuple[str, ...]) -> str:
         return choices[int(self.generator.integers(len(choices)))]
 
 
-def say(facts: Facts, generator: np.random.Generator) -> str:
-    """A sentence that asserts exactly these facts, and is drawn knowing nothing else."""
-    words = _Words(facts, generator)
+def say(facts: Facts, generator: np.random.Generator, usual: float | None = None) -> str:
+    """A sentence that asserts exactly these facts, and is drawn knowing nothing else.
+
+    `usual` is the share of each value's first wording, as in `Grammar`.
+    """
+    words = _Words(facts, generator, usual)
     seen = any(name in facts for name in SEEN)
     heard = any(name in facts for name in HEARD)
     spoken_only = heard and not facts.keys() - {"phrase", "gender"}

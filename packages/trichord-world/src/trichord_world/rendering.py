@@ -41,6 +41,8 @@ class Rendering:
     """What may be said: twelve short phrases, or forty-eight sentences of two halves."""
     detail: Literal["full", "brief"] = "full"
     """How much the composed captions of 'avcaps' keep of the others."""
+    thing_scale: Annotated[float, Range(0.1, 1.2)] = 1.0
+    """Size of what is seen, relative to the usual: larger things are easier to tell apart."""
     zips: bool = False
     """Pack each split's videos into an archive, as AVCaps is published."""
     workers: Workers = 2
@@ -65,6 +67,7 @@ class Rendering:
 
 def world(arguments: list[str]) -> None:
     """Render captioned audio-visual clips with a known truth."""
+    from trichord_world.difficulty import Difficulty
     from trichord_world.law import PHRASES, PHRASES_MANY, Law
     from trichord_world.world import World, write_world
 
@@ -74,6 +77,7 @@ def world(arguments: list[str]) -> None:
     wanted = World(
         counts=counts,
         seed=asked.seed,
+        difficulty=Difficulty(thing_scale=asked.thing_scale),
         detail=asked.detail,
         law=Law(phrases=PHRASES_MANY if asked.phrases == "many" else PHRASES),
         zips=asked.zips,
