@@ -25,7 +25,7 @@ VALIDATION_WORLDS, TEST_WORLDS = (91, 92), (201, 202, 203)
 """Seeds. Everything was chosen on the first two; the others were rendered when nothing could change."""
 PAIRS = (0, 1, 2)
 SEEDS = (0, 1, 2, 3, 4)
-UNTRAINED = "clip-clap"
+UNTRAINED, OURS = "clip-clap", "trichord"
 K = 10
 
 
@@ -51,22 +51,26 @@ class Cell:
         """Where a system's runs lie, a folder a seed."""
         return self.folder / system
 
-    @property
-    def towers(self) -> str:
-        """The options that choose this pair of encoders."""
+    def towers(self, system: str) -> str:
+        """The options that choose this pair of encoders for a system."""
         clip, clap = f"tag-clip-{self.pair}", f"tag-clap-{self.pair}"
-        return f"--model.text.name {clip} --model.vision.name {clip} --model.audio.name {clap}"
+        text = {UNTRAINED: f"--model.sound-text.name {clap}", OURS: f"--model.text.clap {clap}"}
+        same = f"--model.text.name {clip} --model.vision.name {clip} --model.audio.name {clap}"
+        return f"{same} {text.get(system, '')}"
 
     def prepare(self) -> None:
-        """Render the world and read it by the encoders."""
+        """Render the world and read it by the encoders of the paper's systems."""
         world = self.clips.with_suffix("")
         if not self.clips.exists():
             trichord(f"world {world} {SIZES} --seed {self.world}")
             trichord(f"prepare avcaps {world} {self.clips}")
-        done = self.folder / "extracted"
+        self.extract(UNTRAINED)
+
+    def extract(self, system: str) -> None:
+        """Read the world by the encoders of a system."""
+        done = self.folder / f"extracted-{system}"
         if not done.exists():
-            both = f"{self.towers} --model.sound-text.name tag-clap-{self.pair}"
-            trichord(f"extract {self.clips} --model world-clip-clap {both}")
+            trichord(f"extract {self.clips} --model world-{system} {self.towers(system)}")
             done.parent.mkdir(parents=True, exist_ok=True)
             done.touch()
 
@@ -78,16 +82,17 @@ class Cell:
             seeds: One run each; the system without training has one.
             options: More of `trichord train`.
         """
-        towers, run = self.towers, self.run(system)
-        if system == UNTRAINED:
-            seeds, towers = (0,), f"{towers} --model.sound-text.name tag-clap-{self.pair}"
+        run = self.run(system)
+        seeds = (0,) if system == UNTRAINED else seeds
         missing = [
             seed for seed in seeds if not (self.seed(system, seed) / "evaluation.json").exists()
         ]
         if not missing:
             return
         several = "" if system == UNTRAINED else f"--seeds {' '.join(map(str, missing))}"
-        trichord(f"train world-{system} {self.clips} {run} {several} {towers} {options}")
+        trichord(
+            f"train world-{system} {self.clips} {run} {several} {self.towers(system)} {options}"
+        )
         trichord(f"evaluate {run} {self.clips}")
 
     def seed(self, system: str, seed: int) -> Path:

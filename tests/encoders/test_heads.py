@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from trichord.config import Clap, ClapText, ClipClapText, ClipText, ClipVision, TriModal, check
+from trichord.config import (
+    Clap,
+    ClapText,
+    ClipClapText,
+    ClipText,
+    ClipVision,
+    TriModal,
+    VisionFeatures,
+    check,
+)
 from trichord.encoders.conformance import EncoderUnderTest, flaws_of
 from trichord.encoders.heads import FeatureNorm
 from trichord.models.builders import _encoder
@@ -81,7 +90,9 @@ def test_a_feature_that_never_changes_stays_finite():
     [
         (Clap(layers="all"), "--model.audio.layers all"),
         (Clap(layers="all", hidden=8, arithmetic="graph"), "--model.audio.layers all"),
+        (Clap(head="linear", hidden=8), "--model.audio.head linear"),
         (ClipVision(head_dropout=0.5), "--model.vision.head-dropout 0.5"),
+        (VisionFeatures(head="identity", hidden=8), "--model.vision.head identity"),
     ],
 )
 def test_settings_without_effect_are_refused(config, wrong):

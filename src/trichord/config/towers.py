@@ -118,6 +118,11 @@ class Clap(EncoderConfig):
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`."""
         yield from super().flaws()
+        if self.head == "linear" and self.hidden is not None:
+            yield (
+                "head",
+                "linear: with --model.audio.hidden it is not linear: leave one of the two out.",
+            )
         if self.layers == "all" and self.hidden is None:
             yield (
                 "layers",
