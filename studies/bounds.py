@@ -2,9 +2,9 @@
 
 Our system (`world-trichord`) is trained on a validation world as it is, and with an oracle: the law's own
 factors instead of the features of pictures, of sounds, or of both. The captions' text stays what its two
-encoders read. What the oracle gains is what the encoders cost; what it still lacks to the ceiling is what the
-clips, the text or the loss cost. Numbers are R@10 on the validation split of world 91 with the first pair of
-encoders, mean over seeds; the interval is over clips. No test clip is read.
+encoders read. What the oracle gains is what the encoders cost; what it still lacks to the ceiling is what
+the clips, the text or the loss cost. Numbers are R@10 on the validation split of world 91 with the first
+pair of encoders, mean over seeds; the interval is over clips. No test clip is read.
 
     python studies/bounds.py [FOLDER]
 """
@@ -22,10 +22,9 @@ from record import record
 
 import trichord as library
 from trichord.config import AudioFeatures, EncoderConfig, Experiment, VisionFeatures
-from trichord.config.towers import CLAP, CLIP
 from trichord.evaluation.bootstrap import estimates
 from trichord.evaluation.report import RetrievalReport, read_report
-from trichord.experiments.ours import TRICHORD
+from trichord.experiments import load_experiment
 
 SEEDS = (0, 1, 2)
 SEEN = ("thing", "colour", "size", "motion", "speed", "background")
@@ -50,17 +49,18 @@ def factors(world: Path, names: tuple[str, ...], lacks: str, file: Path) -> int:
 
 def with_towers(experiment: Experiment, pair: int) -> Experiment:
     """The experiment with a pair of encoders of the worlds."""
-    names = {CLIP: f"tag-clip-{pair}", CLAP: f"tag-clap-{pair}"}
+    names = {f"stand-in-{one}": f"tag-{one}-{pair}" for one in ("clip", "clap")}
     return replace(experiment, model=experiment.model.renamed(names))
 
 
 def variants(cell: Cell) -> dict[str, Experiment]:
     """The system as it is, and with oracles."""
-    world, base = cell.clips.with_suffix(""), with_towers(TRICHORD, cell.pair)
+    world = cell.clips.with_suffix("")
+    base = with_towers(load_experiment(f"world-{OURS}"), cell.pair)
     head: dict[str, Any] = {
-        "dim": 512,
-        "hidden": 512,
-        "head_dropout": base.model.vision.head_dropout,
+        "dim": base.model.text.dim,
+        "hidden": base.model.text.hidden,
+        "head_dropout": base.model.text.head_dropout,
     }
     seen, heard = cell.folder / "seen.npz", cell.folder / "heard.npz"
     vision: EncoderConfig = VisionFeatures(

@@ -223,7 +223,7 @@ def main(place: Path) -> None:
             "ceiling": ceiling(made),
             "first stages": first_stages(made),
             "verdicts": verdicts(found),
-            "findings": {str(i): one for i, one in enumerate(found, start=1)},
+            "findings": {f"f{i}": one for i, one in enumerate(found, start=1)},
         },
     )
 

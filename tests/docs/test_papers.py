@@ -316,6 +316,21 @@ def test_a_wrong_number_is_found_out():
     assert told("0.0", f"100 x {path} > 0") == f"{100 * seeds[0]:.1f}"
 
 
+def test_every_verdict_is_that_of_the_result_file():
+    shown = next(table for table in tables(page("papers")) if table.head[-1] == "verdict")
+    held = json.loads((ROOT / "studies/results/slava_table.json").read_text(encoding="utf-8"))
+    findings = held["findings"]
+
+    assert [row[0] for row in shown.rows] == list(findings)
+    for row in shown.rows:
+        found = findings[row[0]]
+        needed = found["clips that would decide"] if found["claim"] == "above" else None
+        asked = f" ({needed:,} clips)" if needed and found["verdict"] == "undecided" else ""
+        assert row[-1] == found["verdict"] + asked, row[0]
+        assert inner(row[2]) == found["task"]
+        assert CODE.findall(row[3]) == [found["first"], found["other"]]
+
+
 def test_table_two_as_published_is_the_one_that_compare_shows():
     shown = next(
         table

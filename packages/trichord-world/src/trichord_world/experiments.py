@@ -21,10 +21,11 @@ from trichord.config.towers import CLAP, CLIP
 from trichord.experiments import clip4vla, crossed, ours, slava
 from trichord.experiments.crossed import CLAP_IN_CLIP4VLA, CLIP4VLA_IN_SLAVA, with_audio
 from trichord.types import CaptionKind
-from trichord_world.small import SmallClip
 from trichord_world.weights import CLAP_STAND_IN, CLIP_STAND_IN
 
 WORLD_FRAMES_PER_SECOND = 1.0
+WORLD_DIM = 128
+"""Of the vectors of the world's towers."""
 WORLD_OPTIMIZER = AdamW(lr=3e-4)
 """Of 1e-3, 5e-4 and 3e-4 the best on the validation split, one seed, four systems together."""
 
@@ -135,7 +136,7 @@ def ours_on_world(experiment: Experiment) -> Experiment:
     model = experiment.model.renamed({CLIP: CLIP_STAND_IN, CLAP: CLAP_STAND_IN})
     assert isinstance(model.vision, ClipVision)
     vision = replace(model.vision, frames_per_second=WORLD_FRAMES_PER_SECOND)
-    text = replace(model.text, dim=SmallClip.dim)
+    text = replace(model.text, dim=WORLD_DIM)
     return replace(experiment, model=replace(model, vision=vision, text=text))
 
 
