@@ -38,7 +38,7 @@ from trichord.config.limits import check, fingerprint_text
 from trichord.encoders.audio_trunks import audio_trunk
 from trichord.encoders.clap import ClapEncoder, ClapTextEncoder
 from trichord.encoders.clip import ClipVisionEncoder
-from trichord.encoders.clip_audio import ClipAudioEncoder
+from trichord.encoders.clip_audio import clip_audio
 from trichord.encoders.embedding_gemma import (
     EmbeddingGemmaAudioEncoder,
     EmbeddingGemmaTextEncoder,
@@ -218,7 +218,7 @@ BUILDERS: dict[type, Callable[..., Any]] = {
     ClipText: clip_text,
     ClipVision: ClipVisionEncoder,
     Clap: ClapEncoder,
-    ClipAudio: ClipAudioEncoder,
+    ClipAudio: clip_audio,
     ClapText: ClapTextEncoder,
     SiglipText: SiglipTextEncoder,
     SiglipVision: siglip_vision,

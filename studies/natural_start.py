@@ -1,0 +1,360 @@
+"""CLIP4VLA's Table 5 with weights of natural images: EfficientNet-lite0 of ImageNet, or drawn at random.
+
+The same network hears ESC-10 from both starts: frozen (a linear probe), fine-tuned whole at three sizes of
+training set, and fine-tuned after contrastive pretraining on labelled clips of the generated world. Every
+finished cell is a file in FOLDER/cells, so a second start continues where the first one stopped.
+
+    python studies/natural_start.py DATA [FOLDER] [--full] [--quick] [--minutes N]
+
+DATA holds `esc10`. `--full` is the whole design (about thirty hours of a core, estimated); without it, the
+cuts that the result's protocol names.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from command import trichord
+from natural_start_table import table
+from natural_start_training import Sounds, drawn, fine_tuned, frozen_features, scores, sound_config
+from record import record
+
+from trichord.api import fit
+from trichord.checkpoint import Run
+from trichord.config import AdamW, Experiment
+from trichord.encoders.segments import SegmentEncoder
+from trichord.evaluation.classes.classifiers import Exam, Lesson, Logistic
+from trichord.experiments import clip4vla
+from trichord.types.files import write_atomically
+from trichord_world.experiments import clip4vla_on_world
+
+FOLDS = (1, 2, 3, 4, 5)
+PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
+"""Of the probe: scikit-learn's C."""
+STARTS = ("scratch", "initial")
+PRETRAININGS = {"at": ("at",), "at + av": ("at", "av"), "at + av + aa": ("at", "av", "aa")}
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is trained, and how much of it.
+
+    Attributes:
+        side: Bands and time steps of a picture.
+        sizes: Training clips; as many as the other folds have if that is fewer.
+        seeds: Of random weights, of the choice of training clips and of their order.
+        rates: To choose from.
+        epochs: The most to choose from.
+        inner: Folds that are left out in turn of a test fold's training folds, to choose on.
+        largest_choice: Training clips of a choice at most; larger sizes take the choice of this one.
+        world: Clips to pretrain on.
+        pretraining_epochs: On these.
+        pretrained_size: Training clips after pretraining.
+    """
+
+    side: int = 64
+    sizes: tuple[int, ...] = (80, 160, 320)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    rates: tuple[float, ...] = (3e-4, 1e-3)
+    epochs: int = 12
+    inner: int = 1
+    largest_choice: int = 160
+    world: int = 480
+    pretraining_epochs: int = 5
+    pretrained_size: int = 80
+
+
+FULL = Design(
+    side=224, rates=(1e-4, 3e-4, 1e-3, 3e-3), epochs=60, inner=4, largest_choice=240, world=1200,
+    pretraining_epochs=16,
+)  # fmt: skip
+QUICK = Design(
+    side=32, sizes=(20, 40), seeds=(0,), rates=(1e-3,), epochs=1, largest_choice=20, world=24,
+    pretraining_epochs=1, pretrained_size=20,
+)  # fmt: skip
+PRETRAINING = AdamW(lr=5e-4, weight_decay=0.05, warmup_steps=20, schedule="cosine")
+
+
+PROTOCOL = (
+    "ESC-10, 400 clips, five official folds, each tested once; training clips drawn from the other four, the "
+    "same for both starts. Start: EfficientNet-lite0 of ImageNet-1k, or the same network drawn at random (He "
+    "et al., fan out). A clip is one square log-mel picture of 5.04 s. Batch norms keep their statistics: "
+    "ImageNet's, or mean 0 and variance 1; scale and shift train. Frozen: logistic regression, its penalty "
+    "chosen on the training folds. Tuned: a linear classifier of ten classes with everything training, "
+    "AdamW, mini-batches of 16, 10 steps of warm-up, constant rate, no augmentation; rate and epochs have "
+    "the best accuracy on inner folds (of equal ones the likeliest classes), seed 0, chosen once for each "
+    "test fold, start and size; nothing was chosen on a test fold. Pretraining: labelled clips of the "
+    "generated world, texts and pictures by the stand-in CLIP, frozen; rate 5e-4, not chosen; the last epoch "
+    "counts; then tuned at the rate and epochs of the same start without pretraining. A seed counts when all "
+    "its folds are there."
+)
+
+
+class Study:
+    """Cells by name, each computed once; a cell's inputs are other cells."""
+
+    def __init__(self, data: Path, folder: Path, design: Design) -> None:
+        self.folder, self.design = folder, design
+        (folder / "cells").mkdir(parents=True, exist_ok=True)
+        self.sounds = Sounds.read(data / "esc10", design.side, folder)
+        self.seconds = float("inf")
+
+    def cell(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The values of a cell, from its file or computed.
+
+        Raises:
+            TimeoutError: It is not there, and the time is up.
+        """
+        path = self.folder / "cells" / f"{name}.json"
+        if not path.exists():
+            if time.monotonic() > self.seconds:
+                raise TimeoutError
+            began = time.monotonic()
+            values = compute()
+            write_atomically(path, json.dumps(values))
+            print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+        return json.loads(path.read_text())
+
+    def trained_on(self, fold: int, size: int, seed: int) -> np.ndarray:
+        """The training clips of a test fold: the same for both starts."""
+        return self.sounds.some(tuple(one for one in FOLDS if one != fold), size, seed)
+
+    def answers(self, found: np.ndarray, rows: np.ndarray) -> dict[str, bool]:
+        """Whether each clip's class was found, by clip."""
+        right = found == self.sounds.classes[rows]
+        return {self.sounds.ids[row]: bool(one) for row, one in zip(rows, right, strict=True)}
+
+    # What is learnt from frozen features
+
+    def probe(self, values: np.ndarray, fold: int, size: int, seed: int) -> dict[str, Any]:
+        """Logistic regression on frozen features; its penalty is chosen on the training folds."""
+        sounds = self.sounds
+        rows, test = self.trained_on(fold, size, seed), np.flatnonzero(sounds.folds == fold)
+        lesson = Lesson(
+            values=values[rows],
+            classes=sounds.classes[rows],
+            groups=sounds.folds[rows],
+            count=1 + int(sounds.classes.max()),
+        )
+        exam = Exam(values=values[test], truth=sounds.classes[test])
+        taught = Logistic(strengths=PENALTIES).teach(lesson, exam, seed=0)
+        return {"right": self.answers(taught.scores.argmax(axis=1), test), "chosen": taught.chosen}
+
+    # What is learnt by training everything
+
+    def choice(self, start: str, fold: int, size: int) -> dict[str, Any]:
+        """Rate and epochs with the best accuracy on inner folds; of equal ones the likeliest classes."""
+        size = min(size, self.design.largest_choice)
+        return self.cell(f"choice-{start}-{size}-{fold}", lambda: self._choice(start, fold, size))
+
+    def _choice(self, start: str, fold: int, size: int) -> dict[str, Any]:
+        others = [one for one in (*FOLDS, *FOLDS)[fold:] if one != fold][:4]
+        curves: dict[str, list[tuple[float, float]]] = {}
+        for rate in self.design.rates:
+            of_folds = [
+                self._curve(start, tuple(one for one in others if one != left), left, size, rate)
+                for left in others[: self.design.inner]
+            ]
+            curves[f"{rate:g}"] = np.mean(of_folds, axis=0).tolist()
+        rate, epoch = max(
+            ((rate, epoch) for rate, curve in curves.items() for epoch in range(len(curve))),
+            key=lambda one: tuple(curves[one[0]][one[1]]),
+        )
+        return {"rate": float(rate), "epochs": epoch + 1, "accuracy, log-likelihood": curves}
+
+    def _curve(
+        self, start: str, folds: tuple[int, ...], left: int, size: int, rate: float
+    ) -> list[tuple[float, float]]:
+        """Accuracy and mean log-likelihood on the fold left out, after each epoch; seed 0."""
+        held = np.flatnonzero(self.sounds.folds == left)
+        truth = torch.from_numpy(self.sounds.classes[held])
+        rows = self.sounds.some(folds, size, seed=0)
+        models = fine_tuned(self.network(start, 0), self.sounds, rows, rate, seed=0)
+        curve: list[tuple[float, float]] = []
+        for model in islice(models, self.design.epochs):
+            given = scores(model, self.sounds, held)
+            right = float((given.argmax(dim=1) == truth).float().mean())
+            curve.append((right, -float(F.cross_entropy(given, truth))))
+        return curve
+
+    @cache  # noqa: B019 (a study lives as long as the program)
+    def features(self, start: str, row: str, seed: int) -> np.ndarray:
+        """Frozen features of all clips, before any of them was learnt from."""
+        made = self.pretrained(start, row, seed) if row else self.network(start, seed)
+        return frozen_features(made, self.sounds)
+
+    def network(self, start: str, seed: int) -> SegmentEncoder:
+        """The network of a start."""
+        return drawn(sound_config(self.design.side, scratch=start == "scratch"), seed)
+
+    def tuned(
+        self, encoder: SegmentEncoder, chosen: dict[str, Any], fold: int, size: int, seed: int
+    ) -> dict[str, Any]:
+        """Fine-tuned whole, and asked once about the fold left out."""
+        test = np.flatnonzero(self.sounds.folds == fold)
+        rows = self.trained_on(fold, size, seed)
+        models = fine_tuned(encoder, self.sounds, rows, chosen["rate"], seed)
+        model = next(islice(models, chosen["epochs"] - 1, None))
+        found = scores(model, self.sounds, test).argmax(dim=1).numpy()
+        return {"right": self.answers(found, test), "clips": len(rows)}
+
+    # Contrastive pretraining
+
+    def pretrained(self, start: str, row: str, seed: int) -> SegmentEncoder:
+        """The audio encoder after pretraining, from a run that is made once."""
+        run = self.folder / "pretraining" / f"{start} {row} {seed}".replace(" ", "-")
+        manifest = labelled(self.folder, self.design.world)
+        experiment = pretraining(self.design, PRETRAININGS[row], scratch=start == "scratch")
+        began = time.monotonic()
+        fit(
+            replace(experiment, seed=seed),
+            manifest,
+            run,
+            device="cpu",
+            parts=[type(experiment.model.audio)],
+        )
+        print(f"{run.name}: {time.monotonic() - began:.0f} s", flush=True)
+        encoder = Run(run).load().encoders()["audio"].eval()
+        assert isinstance(encoder, SegmentEncoder)
+        return encoder
+
+
+def pretraining(design: Design, terms: tuple[str, ...], *, scratch: bool) -> Experiment:
+    """CLIP4VLA's pretraining on the world, with this audio encoder and without type token."""
+    known = clip4vla_on_world(clip4vla.pretraining("natural-start", *terms))
+    stage = replace(
+        known.stages[0],
+        nonverbal_share=None,
+        epochs=design.pretraining_epochs,
+        patience=design.pretraining_epochs,
+        batch_size=min(32, design.world // 2),
+        optimizer=PRETRAINING,
+    )
+    audio = sound_config(design.side, scratch=scratch)
+    return replace(known, model=replace(known.model, audio=audio), stages=(stage,))
+
+
+def labelled(folder: Path, count: int) -> Path:
+    """The manifest of the world's labelled clips, rendered once, with what the frozen towers read."""
+    manifest = folder / "labelled.jsonl"
+    if not manifest.exists():
+        world = folder / "world"
+        trichord(f"world {world} --layout audioset --clips {count} --seed 7 --phrases many")
+        unread = folder / "unread.jsonl"
+        trichord(f"prepare audioset {world} {unread}")
+        features = manifest.with_suffix(".features")
+        trichord(f"extract {unread} --model world-clip4vla-pretrain --features {features}")
+        unread.rename(manifest)
+    return manifest
+
+
+def cells(study: Study) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Every cell's key and values; seed by seed, so that what is there early is a smaller whole."""
+    for seed in study.design.seeds:
+        yield from _frozen_and_tuned(study, seed)
+        yield from _after_pretraining(study, seed)
+
+
+def _frozen_and_tuned(study: Study, seed: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    for size in study.design.sizes:
+        for fold in FOLDS:
+            for start in STARTS:
+                key = {"start": start, "size": size, "fold": fold, "seed": seed}
+                name = f"{start}-{size}-{fold}-{seed}"
+                yield (
+                    {"kind": "frozen", **key},
+                    study.cell(
+                        f"frozen-{name}",
+                        lambda f=fold, n=size, s=start: study.probe(
+                            study.features(s, "", seed), f, n, seed
+                        ),
+                    ),
+                )
+                chosen = study.choice(start, fold, size)
+                yield (
+                    {"kind": "tuned", **key},
+                    study.cell(
+                        f"tuned-{name}",
+                        lambda f=fold, n=size, s=start, c=chosen: study.tuned(
+                            study.network(s, seed), c, f, n, seed
+                        ),
+                    ),
+                )
+
+
+def _after_pretraining(study: Study, seed: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    size = study.design.pretrained_size
+    for row in PRETRAININGS:
+        for start in STARTS:
+            for fold in FOLDS:
+                key = {"start": start, "size": size, "fold": fold, "seed": seed, "row": row}
+                name = f"{start}-{row.replace(' + ', '-')}-{size}-{fold}-{seed}"
+                for kind in ("frozen", "tuned"):
+                    yield (
+                        {"kind": kind, **key},
+                        study.cell(
+                            f"{kind}-{name}",
+                            lambda k=kind, f=fold, s=start, r=row: _pretrained_cell(
+                                study, k, (s, r, seed), f, size
+                            ),
+                        ),
+                    )
+
+
+def _pretrained_cell(
+    study: Study, kind: str, of: tuple[str, str, int], fold: int, size: int
+) -> dict[str, Any]:
+    """A probe or a fine-tuning that begins with a pretrained encoder, at the rate of its start without."""
+    start, _, seed = of
+    if kind == "frozen":
+        return study.probe(study.features(*of), fold, size, seed)
+    chosen = study.choice(start, fold, size)
+    return study.tuned(study.pretrained(*of), chosen, fold, size, seed)
+
+
+def protocol(design: Design) -> str:
+    """How it was measured, with every cut of the full design."""
+    cuts = [
+        f"{name} {getattr(design, name)} instead of {getattr(FULL, name)}"
+        for name in asdict(design)
+        if getattr(design, name) != getattr(FULL, name)
+    ]
+    return f"{PROTOCOL} Cuts of the full design: {'; '.join(cuts) or 'none'}."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("natural_start"))
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--minutes", type=float, default=float("inf"))
+    given = parser.parse_args()
+    if given.quick:
+        os.environ.setdefault("STUDY_RESULTS", str(given.folder / "results"))
+    torch.set_num_threads(1)
+    design = QUICK if given.quick else FULL if given.full else Design()
+    study = Study(given.data, given.folder, design)
+    study.seconds = time.monotonic() + 60 * given.minutes
+    found: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    try:
+        for one in cells(study):  # not at once: what is there counts when the time is up
+            found += [one]
+    except TimeoutError:
+        print("The time is up: the same command continues.", flush=True)
+    summary = table(found, tuple(PRETRAININGS), design.pretrained_size)
+    record("natural_start", {"protocol": protocol(design), "design": asdict(design), **summary})
+
+
+if __name__ == "__main__":
+    main()
