@@ -1,13 +1,14 @@
 """CLIP4VLA's Table 5 with weights of natural images: EfficientNet-lite0 of ImageNet, or drawn at random.
 
 The same network hears ESC-10 from both starts: frozen (a linear probe), fine-tuned whole at three sizes of
-training set, and fine-tuned after contrastive pretraining on labelled clips of the generated world. Every
+training set, and the same after contrastive pretraining on labelled clips of the generated world. Every
 finished cell is a file in FOLDER/cells, so a second start continues where the first one stopped.
 
-    python studies/natural_start.py DATA [FOLDER] [--full] [--quick] [--minutes N]
+    python studies/natural_start.py DATA [FOLDER] [--full] [--quick] [OPTION...]
 
-DATA holds `esc10`. `--full` is the whole design (about thirty hours of a core, estimated); without it, the
-cuts that the result's protocol names.
+DATA holds `esc10`. `--full` is the whole design; without it, the cuts that the result's protocol names.
+Several processes may share a folder: `--folds` names the test folds whose cells a process makes, and
+`--pretrain` makes the pretrainings alone. `--minutes 0` makes nothing and writes what is there.
 """
 
 import argparse
@@ -15,8 +16,9 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,16 +28,25 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from command import trichord
 from natural_start_table import table
-from natural_start_training import Sounds, drawn, fine_tuned, frozen_features, scores, sound_config
+from natural_start_training import (
+    EfficientNetSound,
+    Sounds,
+    drawn,
+    fine_tuned,
+    frozen_features,
+    scores,
+    sound_config,
+)
 from record import record
 
-from trichord.api import fit
+from trichord import fit
 from trichord.checkpoint import Run
 from trichord.config import AdamW, Experiment
 from trichord.encoders.segments import SegmentEncoder
 from trichord.evaluation.classes.classifiers import Exam, Lesson, Logistic
 from trichord.experiments import clip4vla
 from trichord.types.files import write_atomically
+from trichord.types.plugins import provide
 from trichord_world.experiments import clip4vla_on_world
 
 FOLDS = (1, 2, 3, 4, 5)
@@ -43,6 +54,20 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 """Of the probe: scikit-learn's C."""
 STARTS = ("scratch", "initial")
 PRETRAININGS = {"at": ("at",), "at + av": ("at", "av"), "at + av + aa": ("at", "av", "aa")}
+PRETRAINING = AdamW(lr=5e-4, weight_decay=0.05, warmup_steps=20, schedule="cosine")
+PROTOCOL = (
+    "ESC-10, 400 clips, five official folds, each tested once; training clips drawn from the other "
+    "four, the same for both starts. Start: EfficientNet-lite0 of ImageNet-1k, or the same network drawn "
+    "at random (He et al., fan out). A clip is one square log-mel picture of 5.04 s. Batch norms keep "
+    "their statistics: ImageNet's, or mean 0 and variance 1; scale and shift train. Frozen: logistic "
+    "regression, its penalty chosen on the training folds. Tuned: a linear classifier of ten classes "
+    "with everything training, AdamW, mini-batches of 16, 10 steps of warm-up, constant rate, no "
+    "augmentation; rate and epochs have the best accuracy on inner folds (of equal ones the likeliest "
+    "classes), seed 0, chosen once for each test fold, start and size; nothing was chosen on a test fold. "
+    "Pretraining: labelled clips of the generated world, texts and pictures by the stand-in CLIP, frozen; "
+    "rate 5e-4, not chosen; the last epoch counts; then tuned at the rate and epochs of the same start "
+    "without pretraining. A seed counts when all its folds are there."
+)
 
 
 @dataclass(frozen=True)
@@ -66,11 +91,11 @@ class Design:
     sizes: tuple[int, ...] = (80, 160, 320)
     seeds: tuple[int, ...] = (0, 1, 2)
     rates: tuple[float, ...] = (3e-4, 1e-3)
-    epochs: int = 12
+    epochs: int = 10
     inner: int = 1
-    largest_choice: int = 160
+    largest_choice: int = 80
     world: int = 480
-    pretraining_epochs: int = 5
+    pretraining_epochs: int = 3
     pretrained_size: int = 80
 
 
@@ -82,22 +107,10 @@ QUICK = Design(
     side=32, sizes=(20, 40), seeds=(0,), rates=(1e-3,), epochs=1, largest_choice=20, world=24,
     pretraining_epochs=1, pretrained_size=20,
 )  # fmt: skip
-PRETRAINING = AdamW(lr=5e-4, weight_decay=0.05, warmup_steps=20, schedule="cosine")
 
 
-PROTOCOL = (
-    "ESC-10, 400 clips, five official folds, each tested once; training clips drawn from the other four, the "
-    "same for both starts. Start: EfficientNet-lite0 of ImageNet-1k, or the same network drawn at random (He "
-    "et al., fan out). A clip is one square log-mel picture of 5.04 s. Batch norms keep their statistics: "
-    "ImageNet's, or mean 0 and variance 1; scale and shift train. Frozen: logistic regression, its penalty "
-    "chosen on the training folds. Tuned: a linear classifier of ten classes with everything training, "
-    "AdamW, mini-batches of 16, 10 steps of warm-up, constant rate, no augmentation; rate and epochs have "
-    "the best accuracy on inner folds (of equal ones the likeliest classes), seed 0, chosen once for each "
-    "test fold, start and size; nothing was chosen on a test fold. Pretraining: labelled clips of the "
-    "generated world, texts and pictures by the stand-in CLIP, frozen; rate 5e-4, not chosen; the last epoch "
-    "counts; then tuned at the rate and epochs of the same start without pretraining. A seed counts when all "
-    "its folds are there."
-)
+class MissingError(Exception):
+    """A cell is not there and not to be made by this process, or not now."""
 
 
 class Study:
@@ -107,23 +120,32 @@ class Study:
         self.folder, self.design = folder, design
         (folder / "cells").mkdir(parents=True, exist_ok=True)
         self.sounds = Sounds.read(data / "esc10", design.side, folder)
-        self.seconds = float("inf")
+        self.until = float("inf")
+        self.folds: tuple[int, ...] = FOLDS
 
-    def cell(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def cell(self, name: str, fold: int, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The values of a cell, from its file or computed.
 
         Raises:
-            TimeoutError: It is not there, and the time is up.
+            MissingError: It is not there, and it is another process's, or the time is up.
         """
         path = self.folder / "cells" / f"{name}.json"
         if not path.exists():
-            if time.monotonic() > self.seconds:
-                raise TimeoutError
+            self.require_time(mine=fold in self.folds)
             began = time.monotonic()
             values = compute()
             write_atomically(path, json.dumps(values))
             print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
         return json.loads(path.read_text())
+
+    def require_time(self, *, mine: bool) -> None:
+        """Refuse to begin what another process makes, and anything when the time is up.
+
+        Raises:
+            MissingError: It is not to be begun.
+        """
+        if not mine or time.monotonic() > self.until:
+            raise MissingError
 
     def trained_on(self, fold: int, size: int, seed: int) -> np.ndarray:
         """The training clips of a test fold: the same for both starts."""
@@ -134,7 +156,17 @@ class Study:
         right = found == self.sounds.classes[rows]
         return {self.sounds.ids[row]: bool(one) for row, one in zip(rows, right, strict=True)}
 
+    def network(self, start: str, seed: int) -> SegmentEncoder:
+        """The network of a start."""
+        return drawn(sound_config(self.design.side, scratch=start == "scratch"), seed)
+
     # What is learnt from frozen features
+
+    @cache  # noqa: B019 (a study lives as long as the program)
+    def features(self, start: str, row: str, seed: int) -> np.ndarray:
+        """Frozen features of all clips."""
+        made = self.pretrained(start, row, seed) if row else self.network(start, seed)
+        return frozen_features(made, self.sounds)
 
     def probe(self, values: np.ndarray, fold: int, size: int, seed: int) -> dict[str, Any]:
         """Logistic regression on frozen features; its penalty is chosen on the training folds."""
@@ -155,7 +187,8 @@ class Study:
     def choice(self, start: str, fold: int, size: int) -> dict[str, Any]:
         """Rate and epochs with the best accuracy on inner folds; of equal ones the likeliest classes."""
         size = min(size, self.design.largest_choice)
-        return self.cell(f"choice-{start}-{size}-{fold}", lambda: self._choice(start, fold, size))
+        compute = partial(self._choice, start, fold, size)
+        return self.cell(f"choice-{start}-{size}-{fold}", fold, compute)
 
     def _choice(self, start: str, fold: int, size: int) -> dict[str, Any]:
         others = [one for one in (*FOLDS, *FOLDS)[fold:] if one != fold][:4]
@@ -187,16 +220,6 @@ class Study:
             curve.append((right, -float(F.cross_entropy(given, truth))))
         return curve
 
-    @cache  # noqa: B019 (a study lives as long as the program)
-    def features(self, start: str, row: str, seed: int) -> np.ndarray:
-        """Frozen features of all clips, before any of them was learnt from."""
-        made = self.pretrained(start, row, seed) if row else self.network(start, seed)
-        return frozen_features(made, self.sounds)
-
-    def network(self, start: str, seed: int) -> SegmentEncoder:
-        """The network of a start."""
-        return drawn(sound_config(self.design.side, scratch=start == "scratch"), seed)
-
     def tuned(
         self, encoder: SegmentEncoder, chosen: dict[str, Any], fold: int, size: int, seed: int
     ) -> dict[str, Any]:
@@ -210,21 +233,32 @@ class Study:
 
     # Contrastive pretraining
 
-    def pretrained(self, start: str, row: str, seed: int) -> SegmentEncoder:
-        """The audio encoder after pretraining, from a run that is made once."""
-        run = self.folder / "pretraining" / f"{start} {row} {seed}".replace(" ", "-")
-        manifest = labelled(self.folder, self.design.world)
+    def run(self, start: str, row: str, seed: int) -> Path:
+        """The folder of a pretraining."""
+        return self.folder / "pretraining" / f"{start} {row} {seed}".replace(" ", "-")
+
+    def pretrain(self, start: str, row: str, seed: int) -> None:
+        """Make a run, or go on with it.
+
+        Raises:
+            MissingError: It is for another process to make, or the time is up.
+        """
+        run = self.run(start, row, seed)
+        if Run(run).complete:
+            return
+        self.require_time(mine=self.folds == FOLDS)
         experiment = pretraining(self.design, PRETRAININGS[row], scratch=start == "scratch")
+        experiment = replace(experiment, seed=seed)
+        manifest = labelled(self.folder, self.design.world)
         began = time.monotonic()
-        fit(
-            replace(experiment, seed=seed),
-            manifest,
-            run,
-            device="cpu",
-            parts=[type(experiment.model.audio)],
-        )
+        fit(experiment, manifest, run, device="cpu", parts=[EfficientNetSound])
         print(f"{run.name}: {time.monotonic() - began:.0f} s", flush=True)
-        encoder = Run(run).load().encoders()["audio"].eval()
+
+    def pretrained(self, start: str, row: str, seed: int) -> SegmentEncoder:
+        """The audio encoder after pretraining."""
+        self.pretrain(start, row, seed)
+        provide([EfficientNetSound])
+        encoder = Run(self.run(start, row, seed)).load().encoders()["audio"].eval()
         assert isinstance(encoder, SegmentEncoder)
         return encoder
 
@@ -248,9 +282,8 @@ def labelled(folder: Path, count: int) -> Path:
     """The manifest of the world's labelled clips, rendered once, with what the frozen towers read."""
     manifest = folder / "labelled.jsonl"
     if not manifest.exists():
-        world = folder / "world"
+        world, unread = folder / "world", folder / "unread.jsonl"
         trichord(f"world {world} --layout audioset --clips {count} --seed 7 --phrases many")
-        unread = folder / "unread.jsonl"
         trichord(f"prepare audioset {world} {unread}")
         features = manifest.with_suffix(".features")
         trichord(f"extract {unread} --model world-clip4vla-pretrain --features {features}")
@@ -258,68 +291,52 @@ def labelled(folder: Path, count: int) -> Path:
     return manifest
 
 
-def cells(study: Study) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Every cell's key and values; seed by seed, so that what is there early is a smaller whole."""
-    for seed in study.design.seeds:
-        yield from _frozen_and_tuned(study, seed)
-        yield from _after_pretraining(study, seed)
+Key = dict[str, Any]
+Compute = Callable[[], dict[str, Any]]
 
 
-def _frozen_and_tuned(study: Study, seed: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    for size in study.design.sizes:
-        for fold in FOLDS:
-            for start in STARTS:
-                key = {"start": start, "size": size, "fold": fold, "seed": seed}
-                name = f"{start}-{size}-{fold}-{seed}"
-                yield (
-                    {"kind": "frozen", **key},
-                    study.cell(
-                        f"frozen-{name}",
-                        lambda f=fold, n=size, s=start: study.probe(
-                            study.features(s, "", seed), f, n, seed
-                        ),
-                    ),
-                )
-                chosen = study.choice(start, fold, size)
-                yield (
-                    {"kind": "tuned", **key},
-                    study.cell(
-                        f"tuned-{name}",
-                        lambda f=fold, n=size, s=start, c=chosen: study.tuned(
-                            study.network(s, seed), c, f, n, seed
-                        ),
-                    ),
-                )
-
-
-def _after_pretraining(study: Study, seed: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    size = study.design.pretrained_size
-    for row in PRETRAININGS:
-        for start in STARTS:
+def cells(study: Study) -> Iterator[tuple[Key, Compute]]:
+    """Every cell's key and what gives its values; seed by seed, so that what is there early is a whole."""
+    design = study.design
+    for seed in design.seeds:
+        plain = [{"start": start, "size": size} for size in design.sizes for start in STARTS]
+        after = [
+            {"start": start, "size": design.pretrained_size, "row": row}
+            for row in PRETRAININGS
+            for start in STARTS
+        ]
+        for of in (*plain, *after):
             for fold in FOLDS:
-                key = {"start": start, "size": size, "fold": fold, "seed": seed, "row": row}
-                name = f"{start}-{row.replace(' + ', '-')}-{size}-{fold}-{seed}"
-                for kind in ("frozen", "tuned"):
-                    yield (
-                        {"kind": kind, **key},
-                        study.cell(
-                            f"{kind}-{name}",
-                            lambda k=kind, f=fold, s=start, r=row: _pretrained_cell(
-                                study, k, (s, r, seed), f, size
-                            ),
-                        ),
-                    )
+                key = {**of, "fold": fold, "seed": seed}
+                yield {"kind": "frozen", **key}, partial(_frozen, study, **key)
+                yield {"kind": "tuned", **key}, partial(_tuned, study, **key)
 
 
-def _pretrained_cell(
-    study: Study, kind: str, of: tuple[str, str, int], fold: int, size: int
+def _frozen(
+    study: Study, *, start: str, size: int, fold: int, seed: int, row: str = ""
 ) -> dict[str, Any]:
-    """A probe or a fine-tuning that begins with a pretrained encoder, at the rate of its start without."""
-    start, _, seed = of
-    if kind == "frozen":
-        return study.probe(study.features(*of), fold, size, seed)
+    return study.cell(
+        f"frozen-{start}{_and(row)}-{size}-{fold}-{seed}",
+        fold,
+        lambda: study.probe(study.features(start, row, seed), fold, size, seed),
+    )
+
+
+def _tuned(
+    study: Study, *, start: str, size: int, fold: int, seed: int, row: str = ""
+) -> dict[str, Any]:
+    """At the rate and epochs of its start without pretraining."""
     chosen = study.choice(start, fold, size)
-    return study.tuned(study.pretrained(*of), chosen, fold, size, seed)
+
+    def compute() -> dict[str, Any]:
+        encoder = study.pretrained(start, row, seed) if row else study.network(start, seed)
+        return study.tuned(encoder, chosen, fold, size, seed)
+
+    return study.cell(f"tuned-{start}{_and(row)}-{size}-{fold}-{seed}", fold, compute)
+
+
+def _and(row: str) -> str:
+    return f"-{row.replace(' + ', '-')}" if row else ""
 
 
 def protocol(design: Design) -> str:
@@ -332,28 +349,40 @@ def protocol(design: Design) -> str:
     return f"{PROTOCOL} Cuts of the full design: {'; '.join(cuts) or 'none'}."
 
 
-def main() -> None:
+def given_options() -> argparse.Namespace:
+    """What the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("natural_start"))
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--minutes", type=float, default=float("inf"))
-    given = parser.parse_args()
+    parser.add_argument("--folds", type=int, nargs="+", choices=FOLDS, default=FOLDS)
+    parser.add_argument("--pretrain", action="store_true")
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = given_options()
     if given.quick:
         os.environ.setdefault("STUDY_RESULTS", str(given.folder / "results"))
     torch.set_num_threads(1)
     design = QUICK if given.quick else FULL if given.full else Design()
     study = Study(given.data, given.folder, design)
-    study.seconds = time.monotonic() + 60 * given.minutes
-    found: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    try:
-        for one in cells(study):  # not at once: what is there counts when the time is up
-            found += [one]
-    except TimeoutError:
-        print("The time is up: the same command continues.", flush=True)
-    summary = table(found, tuple(PRETRAININGS), design.pretrained_size)
-    record("natural_start", {"protocol": protocol(design), "design": asdict(design), **summary})
+    study.until, study.folds = time.monotonic() + 60 * given.minutes, tuple(given.folds)
+    if given.pretrain:
+        for seed in design.seeds:
+            for row in PRETRAININGS:
+                for start in STARTS:
+                    study.pretrain(start, row, seed)
+        return
+    found: list[tuple[Key, dict[str, Any]]] = []
+    for key, compute in cells(study):
+        with suppress(MissingError):
+            found.append((key, compute()))
+    if study.folds == FOLDS:
+        summary = table(found, tuple(PRETRAININGS), design.pretrained_size)
+        record("natural_start", {"protocol": protocol(design), "design": asdict(design), **summary})
 
 
 if __name__ == "__main__":

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from trichord.config import LogMel
 from trichord.corpora import esc50
 from trichord.encoders.segments import SegmentEncoder
-from trichord.features.source import MediaSource
 from trichord.media import Decoder
-from trichord.models.embedder import Embedder
+from trichord.media.plan import DecodePlan, DecodeRequest
 
 sys.path.insert(0, str(ROOT / "examples" / "efficientnet-sound"))
 from efficientnet_sound import EfficientNetSound
@@ -33,6 +32,7 @@ def sound_config(side: int, *, scratch: bool, dim: int = 128) -> EfficientNetSou
         dim=dim,
         log_mel=LogMel(mels=side, window=2048, hop=round(SECONDS * 16_000 / side)),
         frames=side,
+        longest=1,  # a recording has a few samples more
         padding="as_paper",
         channels="mono",
     )
@@ -68,14 +68,14 @@ class Sounds:
         names = sorted({clip.labels[0] for clip in clips})
         kept = cache / f"pictures-{side}.npy"
         if not kept.exists():
-            model = Embedder(audio=drawn(sound_config(side, scratch=True), 0))
+            encoder = drawn(sound_config(side, scratch=True), 0)
+            plan = DecodePlan(frames=None, rates=(encoder.rate,))
+            asked = [
+                DecodeRequest(path=clip.path, spans=((0.0, None),), plan=plan) for clip in clips
+            ]
             with Decoder() as decoder:
-                batch = MediaSource(clips, model, decoder, ("audio",)).batch(
-                    np.arange(len(clips)), None
-                )
-            assert batch.audio is not None
-            assert bool(batch.audio.mask.all())
-            np.save(kept, batch.audio.values.numpy())
+                heard = [decoded.audio[encoder.rate] for [decoded] in decoder.decode_all(asked)]
+            np.save(kept, torch.stack([encoder.prepare(wave) for wave in heard]).numpy())
         return cls(
             torch.from_numpy(np.load(kept)),
             np.array([names.index(clip.labels[0]) for clip in clips]),
