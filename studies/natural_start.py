@@ -296,20 +296,25 @@ Compute = Callable[[], dict[str, Any]]
 
 
 def cells(study: Study) -> Iterator[tuple[Key, Compute]]:
-    """Every cell's key and what gives its values; seed by seed, so that what is there early is a whole."""
+    """Every cell's key and what gives its values: probes first, which are quick, then seed by seed."""
     design = study.design
-    for seed in design.seeds:
-        plain = [{"start": start, "size": size} for size in design.sizes for start in STARTS]
-        after = [
-            {"start": start, "size": design.pretrained_size, "row": row}
-            for row in PRETRAININGS
-            for start in STARTS
-        ]
-        for of in (*plain, *after):
-            for fold in FOLDS:
-                key = {**of, "fold": fold, "seed": seed}
-                yield {"kind": "frozen", **key}, partial(_frozen, study, **key)
-                yield {"kind": "tuned", **key}, partial(_tuned, study, **key)
+    plain = [{"start": start, "size": size} for size in design.sizes for start in STARTS]
+    after = [
+        {"start": start, "size": design.pretrained_size, "row": row}
+        for row in PRETRAININGS
+        for start in STARTS
+    ]
+    keys = [
+        {**of, "fold": fold, "seed": seed, "kind": kind}
+        for kinds, ofs in ((("frozen",), plain), (("tuned",), plain), (("frozen", "tuned"), after))
+        for seed in design.seeds
+        for of in ofs
+        for fold in FOLDS
+        for kind in kinds
+    ]
+    for key in keys:
+        what = {name: value for name, value in key.items() if name != "kind"}
+        yield key, partial(_frozen if key["kind"] == "frozen" else _tuned, study, **what)
 
 
 def _frozen(
