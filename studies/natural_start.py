@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +61,10 @@ PROTOCOL = (
     "their statistics: ImageNet's, or mean 0 and variance 1; scale and shift train. Frozen: a ridge "
     "classifier, its penalty chosen on the training folds. Tuned: a linear classifier of ten classes "
     "with everything training, AdamW, mini-batches of 16, 10 steps of warm-up, constant rate, no "
-    "augmentation; rate and epochs have the best accuracy on inner folds (of equal ones the likeliest "
-    "classes), seed 0, chosen once for each test fold, start and size; nothing was chosen on a test fold. "
+    "augmentation; rate and steps have the best accuracy on inner folds (of equal ones the likeliest "
+    "classes), seed 0, chosen once for each test fold and start; nothing was chosen on a test fold. "
     "Pretraining: labelled clips of the generated world, texts and pictures by the stand-in CLIP, frozen; "
-    "rate 5e-4, not chosen; the last epoch counts; then tuned at the rate and epochs of the same start "
+    "rate 5e-4, not chosen; the last epoch counts; then tuned at the rate and steps of the same start "
     "without pretraining. A seed counts when all its folds are there."
 )
 
@@ -79,9 +78,9 @@ class Design:
         sizes: Training clips; as many as the other folds have if that is fewer.
         seeds: Of random weights, of the choice of training clips and of their order.
         rates: To choose from.
-        epochs: The most to choose from.
+        steps: To choose from, mini-batches of 16.
         inner: Folds that are left out in turn of a test fold's training folds, to choose on.
-        largest_choice: Training clips of a choice at most; larger sizes take the choice of this one.
+        chosen_sizes: Training clips of the choices; a size takes the choice of the nearest one.
         world: Clips to pretrain on.
         pretraining_epochs: On these.
         pretrained_size: Training clips after pretraining.
@@ -91,20 +90,20 @@ class Design:
     sizes: tuple[int, ...] = (80, 160, 320)
     seeds: tuple[int, ...] = (0, 1, 2)
     rates: tuple[float, ...] = (3e-4, 1e-3)
-    epochs: int = 10
+    steps: tuple[int, ...] = (25, 50, 100, 150, 200)
     inner: int = 1
-    largest_choice: int = 80
+    chosen_sizes: tuple[int, ...] = (160,)
     world: int = 480
     pretraining_epochs: int = 3
     pretrained_size: int = 80
 
 
 FULL = Design(
-    side=224, rates=(1e-4, 3e-4, 1e-3, 3e-3), epochs=60, inner=4, largest_choice=240, world=1200,
-    pretraining_epochs=16,
+    side=224, rates=(1e-4, 3e-4, 1e-3, 3e-3), steps=(50, 100, 200, 400, 800, 1200), inner=4,
+    chosen_sizes=(80, 160, 240), world=1200, pretraining_epochs=16,
 )  # fmt: skip
 QUICK = Design(
-    side=32, sizes=(20, 40), seeds=(0,), rates=(1e-3,), epochs=1, largest_choice=20, world=24,
+    side=32, sizes=(20, 40), seeds=(0,), rates=(1e-3,), steps=(1, 2), chosen_sizes=(20,), world=24,
     pretraining_epochs=1, pretrained_size=20,
 )  # fmt: skip
 
@@ -190,8 +189,8 @@ class Study:
     # What is learnt by training everything
 
     def choice(self, start: str, fold: int, size: int) -> dict[str, Any]:
-        """Rate and epochs with the best accuracy on inner folds; of equal ones the likeliest classes."""
-        size = min(size, self.design.largest_choice)
+        """Rate and steps with the best accuracy on inner folds; of equal ones the likeliest classes."""
+        size = min(self.design.chosen_sizes, key=lambda one: abs(one - size))
         compute = partial(self._choice, start, fold, size)
         return self.cell(f"choice-{start}-{size}-{fold}", fold, compute)
 
@@ -204,22 +203,26 @@ class Study:
                 for left in others[: self.design.inner]
             ]
             curves[f"{rate:g}"] = np.mean(of_folds, axis=0).tolist()
-        rate, epoch = max(
-            ((rate, epoch) for rate, curve in curves.items() for epoch in range(len(curve))),
+        rate, place = max(
+            ((rate, place) for rate, curve in curves.items() for place in range(len(curve))),
             key=lambda one: tuple(curves[one[0]][one[1]]),
         )
-        return {"rate": float(rate), "epochs": epoch + 1, "accuracy, log-likelihood": curves}
+        return {
+            "rate": float(rate),
+            "steps": self.design.steps[place],
+            "accuracy, log-likelihood": curves,
+        }
 
     def _curve(
         self, start: str, folds: tuple[int, ...], left: int, size: int, rate: float
     ) -> list[tuple[float, float]]:
-        """Accuracy and mean log-likelihood on the fold left out, after each epoch; seed 0."""
+        """Accuracy and mean log-likelihood on the fold left out, after each number of steps; seed 0."""
         held = np.flatnonzero(self.sounds.folds == left)
         truth = torch.from_numpy(self.sounds.classes[held])
         rows = self.sounds.some(folds, size, seed=0)
-        models = fine_tuned(self.network(start, 0), self.sounds, rows, rate, seed=0)
+        network, steps = self.network(start, 0), self.design.steps
         curve: list[tuple[float, float]] = []
-        for model in islice(models, self.design.epochs):
+        for model in fine_tuned(network, self.sounds, rows, rate, 0, steps):
             given = scores(model, self.sounds, held)
             right = float((given.argmax(dim=1) == truth).float().mean())
             curve.append((right, -float(F.cross_entropy(given, truth))))
@@ -231,8 +234,8 @@ class Study:
         """Fine-tuned whole, and asked once about the fold left out."""
         test = np.flatnonzero(self.sounds.folds == fold)
         rows = self.trained_on(fold, size, seed)
-        models = fine_tuned(encoder, self.sounds, rows, chosen["rate"], seed)
-        model = next(islice(models, chosen["epochs"] - 1, None))
+        rate, steps = chosen["rate"], (chosen["steps"],)
+        [model] = fine_tuned(encoder, self.sounds, rows, rate, seed, steps)
         found = scores(model, self.sounds, test).argmax(dim=1).numpy()
         return {"right": self.answers(found, test), "clips": len(rows)}
 
@@ -335,7 +338,7 @@ def _frozen(
 def _tuned(
     study: Study, *, start: str, size: int, fold: int, seed: int, row: str = ""
 ) -> dict[str, Any]:
-    """At the rate and epochs of its start without pretraining."""
+    """At the rate and steps of its start without pretraining."""
     chosen = study.choice(start, fold, size)
 
     def compute() -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """What `natural_start.py` trains: EfficientNet-lite0 on spectrograms, as a classifier of sounds."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -113,26 +114,36 @@ class Classifier(nn.Module):
 
 
 def fine_tuned(
-    encoder: SegmentEncoder, sounds: Sounds, rows: np.ndarray, rate: float, seed: int
+    encoder: SegmentEncoder,
+    sounds: Sounds,
+    rows: np.ndarray,
+    rate: float,
+    seed: int,
+    steps: Sequence[int],
 ) -> Iterator[Classifier]:
-    """The classifier after each epoch on these clips, without end."""
+    """The classifier after each of these numbers of steps on these clips."""
     torch.manual_seed(seed)  # of dropout and of dropped blocks
-    random = np.random.default_rng(seed)
     model = Classifier(encoder, 1 + int(sounds.classes.max()))
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=DECAY)
-    truth, step = torch.from_numpy(sounds.classes), 0
-    while True:
+    truth = torch.from_numpy(sounds.classes)
+    for step, batch in enumerate(islice(batches(rows, seed), max(steps)), start=1):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1.0, step / WARM_UP)
         model.train()
-        for batch in torch.from_numpy(random.permutation(rows)).split(BATCH):
-            step += 1
-            for group in optimizer.param_groups:
-                group["lr"] = rate * min(1.0, step / WARM_UP)
-            loss = F.cross_entropy(model(sounds.pictures[batch]), truth[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
-            optimizer.step()
-        yield model.eval()
+        loss = F.cross_entropy(model(sounds.pictures[batch]), truth[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+        optimizer.step()
+        if step in steps:
+            yield model.eval()
+
+
+def batches(rows: np.ndarray, seed: int) -> Iterator[Tensor]:
+    """Mini-batches without end: all clips in one order, then in another."""
+    random = np.random.default_rng(seed)
+    while True:
+        yield from torch.from_numpy(random.permutation(rows)).split(BATCH)
 
 
 @torch.inference_mode()
