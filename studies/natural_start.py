@@ -89,8 +89,8 @@ class Design:
     side: int = 64
     sizes: tuple[int, ...] = (80, 160, 320)
     seeds: tuple[int, ...] = (0, 1, 2)
-    rates: tuple[float, ...] = (3e-4, 1e-3)
-    steps: tuple[int, ...] = (25, 50, 100, 150, 200)
+    rates: tuple[float, ...] = (1e-3,)
+    steps: tuple[int, ...] = (25, 50, 75, 100)
     inner: int = 1
     chosen_sizes: tuple[int, ...] = (160,)
     world: int = 480
@@ -306,7 +306,9 @@ Compute = Callable[[], dict[str, Any]]
 def cells(study: Study) -> Iterator[tuple[Key, Compute]]:
     """Every cell's key and what gives its values: seed by seed, the probes first, which are quick."""
     design = study.design
-    plain = [{"start": start, "size": size} for size in design.sizes for start in STARTS]
+    # First the size of the choices, so that what is there early is of use.
+    sizes = sorted(design.sizes, key=lambda one: abs(one - design.chosen_sizes[0]))
+    plain = [{"start": start, "size": size} for size in sizes for start in STARTS]
     after = [
         {"start": start, "size": design.pretrained_size, "row": row}
         for row in PRETRAININGS
