@@ -14,6 +14,7 @@ Several processes may share a folder: `--folds` names the test folds whose cells
 import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -118,6 +119,7 @@ class Study:
     def __init__(self, data: Path, folder: Path, design: Design) -> None:
         self.folder, self.design = folder, design
         (folder / "cells").mkdir(parents=True, exist_ok=True)
+        require_one_design(folder / "design.json", design)
         self.sounds = Sounds.read(data / "esc10", design.side, folder)
         self.until = float("inf")
         self.folds: tuple[int, ...] = FOLDS
@@ -269,6 +271,15 @@ class Study:
         encoder = Run(self.run(start, row, seed)).load().encoders()["audio"].eval()
         assert isinstance(encoder, SegmentEncoder)
         return encoder
+
+
+def require_one_design(path: Path, design: Design) -> None:
+    """Note the design of a folder, and refuse another one: their cells have the same names."""
+    wanted = json.loads(json.dumps(asdict(design)))
+    if not path.exists():
+        write_atomically(path, json.dumps(wanted, indent=1))
+    if json.loads(path.read_text()) != wanted:
+        sys.exit(f"{path.parent} holds cells of another design: name another folder.")
 
 
 def pretraining(design: Design, terms: tuple[str, ...], *, scratch: bool) -> Experiment:
