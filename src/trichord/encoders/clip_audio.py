@@ -15,7 +15,7 @@ from trichord.encoders.clip import load_vision_model
 from trichord.encoders.encoder import UNKNOWN_AUDIO_TYPE, AudioType
 from trichord.encoders.graph import SOUND, Graph, Sizes
 from trichord.encoders.patch_dropout import drop_patches
-from trichord.encoders.pretrained import load, model_type, require_type
+from trichord.encoders.pretrained import load, require_type
 from trichord.encoders.segments import SegmentEncoder
 from trichord.encoders.vision_trunks import PICTURE_FAMILIES as FAMILIES
 from trichord.encoders.vision_trunks import picture_trunk
@@ -30,12 +30,12 @@ def clip_audio(config: ClipAudio) -> SegmentEncoder:
     """The encoder of a model: a CLIP's vision tower, or one that has seen no text.
 
     Raises:
-        UserError: As for the encoder.
+        UserError: No such model, one of another type, or as for the encoder.
     """
-    # An exported tower needs none of its weights, and names no type.
-    if config.arithmetic == "graph" or model_type(config.name) not in FAMILIES:
+    if config.arithmetic == "graph":  # its folder names no type
         return ClipAudioEncoder(config)
-    return _vision_trunk(config)
+    found = require_type(config.name, ClipVision.types | set(FAMILIES))
+    return _vision_trunk(config, found) if found in FAMILIES else ClipAudioEncoder(config)
 
 
 class ClipAudioEncoder(SegmentEncoder):
@@ -90,7 +90,6 @@ class ClipAudioEncoder(SegmentEncoder):
 
 
 def _audio_tower(config: ClipAudio) -> tuple[nn.Module, nn.Module, Sizes]:
-    require_type(config.name, ClipVision.types | set(FAMILIES))
     model: Any = (
         CLIPVisionModelWithProjection(load(CLIPVisionConfig, config.name))
         if config.scratch
@@ -105,9 +104,9 @@ def _audio_tower(config: ClipAudio) -> tuple[nn.Module, nn.Module, Sizes]:
     return trunk, head, sizes
 
 
-def _vision_trunk(config: ClipAudio) -> SegmentEncoder:
-    """An encoder on a vision model that has seen no text, with a new head and without type token."""
-    name = f"'{config.name}' ({model_type(config.name)})"
+def _vision_trunk(config: ClipAudio, found: str) -> SegmentEncoder:
+    """An encoder on a vision model of this type, with a new head and without type token."""
+    name = f"'{config.name}' ({found})"
     require(
         config.token == "none",
         f"--model.audio.token {config.token}: {name} has no place for an audio type token, which stands "
