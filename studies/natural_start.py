@@ -78,7 +78,7 @@ class Design:
         side: Bands and time steps of a picture.
         sizes: Training clips; as many as the other folds have if that is fewer.
         seeds: Of random weights, of the choice of training clips and of their order.
-        rates: To choose from.
+        rates: To choose from; with one rate and one number of steps nothing is chosen.
         steps: To choose from, mini-batches of 16.
         inner: Folds that are left out in turn of a test fold's training folds, to choose on.
         chosen_sizes: Training clips of the choices; a size takes the choice of the nearest one.
@@ -91,7 +91,7 @@ class Design:
     sizes: tuple[int, ...] = (80, 160, 320)
     seeds: tuple[int, ...] = (0, 1, 2)
     rates: tuple[float, ...] = (1e-3,)
-    steps: tuple[int, ...] = (25, 50, 75, 100)
+    steps: tuple[int, ...] = (100,)
     inner: int = 1
     chosen_sizes: tuple[int, ...] = (160,)
     world: int = 480
@@ -191,7 +191,12 @@ class Study:
     # What is learnt by training everything
 
     def choice(self, start: str, fold: int, size: int) -> dict[str, Any]:
-        """Rate and steps with the best accuracy on inner folds; of equal ones the likeliest classes."""
+        """Rate and steps with the best accuracy on inner folds; of equal ones the likeliest classes.
+
+        A design with one of each has nothing to choose.
+        """
+        if len(self.design.rates) == len(self.design.steps) == 1:
+            return {"rate": self.design.rates[0], "steps": self.design.steps[0]}
         size = min(self.design.chosen_sizes, key=lambda one: abs(one - size))
         compute = partial(self._choice, start, fold, size)
         return self.cell(f"choice-{start}-{size}-{fold}", fold, compute)
