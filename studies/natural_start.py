@@ -62,11 +62,17 @@ PROTOCOL = (
     "their statistics: ImageNet's, or mean 0 and variance 1; scale and shift train. Frozen: a ridge "
     "classifier, its penalty chosen on the training folds. Tuned: a linear classifier of ten classes "
     "with everything training, AdamW, mini-batches of 16, 10 steps of warm-up, constant rate, no "
-    "augmentation; rate and steps have the best accuracy on inner folds (of equal ones the likeliest "
-    "classes), seed 0, chosen once for each test fold and start; nothing was chosen on a test fold. "
-    "Pretraining: labelled clips of the generated world, texts and pictures by the stand-in CLIP, frozen; "
-    "rate 5e-4, not chosen; the last epoch counts; then tuned at the rate and steps of the same start "
-    "without pretraining. A seed counts when all its folds are there."
+    "augmentation; {chosen}; nothing was chosen on a test fold. Pretraining: labelled clips of the "
+    "generated world, texts and pictures by the stand-in CLIP, frozen; rate 5e-4, not chosen; the last "
+    "epoch counts; then tuned at the rate and steps of the same start without pretraining. A seed counts "
+    "when all its folds are there."
+)
+CHOSEN = (
+    "rate and steps have the best accuracy on inner folds (of equal ones the likeliest classes), seed 0, "
+    "chosen once for each test fold, start and chosen size"
+)
+NOT_CHOSEN = (
+    "rate and steps are the only ones of the design, set beforehand for both starts and not chosen"
 )
 
 
@@ -377,7 +383,9 @@ def protocol(design: Design) -> str:
         for name in asdict(design)
         if getattr(design, name) != getattr(FULL, name)
     ]
-    return f"{PROTOCOL} Cuts of the full design: {'; '.join(cuts) or 'none'}."
+    alone = len(design.rates) == len(design.steps) == 1
+    how = PROTOCOL.format(chosen=NOT_CHOSEN if alone else CHOSEN)
+    return f"{how} Cuts of the full design: {'; '.join(cuts) or 'none'}."
 
 
 def given_options() -> argparse.Namespace:
