@@ -92,14 +92,14 @@ def rows(found: Found, order: tuple[str, ...], size: int) -> dict[str, Any]:
 
 
 def carried(found: Found) -> dict[str, Any]:
-    """The advantage of the initial start when frozen, less that when everything trains, by size."""
+    """The advantage of the initial start when everything trains, less that when frozen, by size."""
     table: dict[str, Any] = {}
     for size in sorted({condition[3] for condition in found}):
         frozen, tuned = (
             ((kind, NONE, "scratch", size), (kind, NONE, "initial", size))
             for kind in ("frozen", "tuned")
         )
-        if one := difference(found, frozen, tuned):
+        if one := difference(found, tuned, frozen):
             table[str(size)] = one
     return table
 
@@ -124,7 +124,7 @@ def table(
         "verdicts": f"'{HOLDS}': the interval lies above 0, which is the paper's direction; '{FAILS}': it "
         f"lies below 0; '{OPEN}': it includes 0",
         "initial less scratch": starts(found),
-        "frozen advantage less tuned advantage": carried(found),
+        "tuned advantage less frozen advantage": carried(found),
         "pretraining": rows(found, pretrainings, size),
         "accuracy by row, start, size and seed": accuracies(found),
     }
