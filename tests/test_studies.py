@@ -177,3 +177,51 @@ def test_what_a_difference_varies_with_is_told_apart(study):
     spread = difference(first, cells_of(study, *[0.3] * 9)).spread
     assert spread["encoders"] == pytest.approx(0.2)
     assert (spread["worlds"], spread["seeds"]) == (0, 0)
+
+
+def natural_cells(right_of, *, seeds=(0, 1), folds=range(1, 6)):
+    """Cells of both starts, frozen and tuned, of ten clips a fold."""
+    for kind in ("frozen", "tuned"):
+        for start in ("scratch", "initial"):
+            for seed in seeds:
+                for fold in folds:
+                    right = {f"{fold}-{n}": right_of(kind, start, seed, n) for n in range(10)}
+                    key = {"kind": kind, "start": start, "size": 80, "fold": fold, "seed": seed}
+                    yield key, {"right": right}
+
+
+@pytest.mark.parametrize(
+    ("better", "verdict", "difference"),
+    [("initial", "holds", 0.4), ("scratch", "does not hold", -0.4), ("", "undecided", 0.0)],
+)
+def test_a_start_is_judged_by_the_paired_interval(study, better, verdict, difference):
+    cells = natural_cells(lambda kind, start, seed, n: n < (7 if start == better else 3))
+    found = study("natural_start_table").table(cells, ("at",), 80)["initial less scratch"]
+
+    one = found["tuned"]["none"]["80"]
+    assert (one["verdict"], one["difference"]) == (verdict, pytest.approx(difference))
+    assert (one["seeds"], one["clips"]) == ([0, 1], 50)
+    assert one["low"] <= one["difference"] <= one["high"]
+    assert (one["low"] < one["high"]) == bool(better)
+
+
+def test_a_seed_counts_when_all_its_folds_are_there(study):
+    whole = natural_cells(lambda kind, start, seed, n: n < 5, seeds=(0,))
+    part = natural_cells(lambda kind, start, seed, n: True, seeds=(1,), folds=(1, 2))
+    found = study("natural_start_table").table([*whole, *part], ("at",), 80)
+
+    assert found["initial less scratch"]["tuned"]["none"]["80"]["seeds"] == [0]
+    table = found["accuracy by row, start, size and seed"]
+    assert table["tuned"]["none"]["initial"]["80"] == {"0": 0.5}
+
+
+def test_an_advantage_that_training_takes_away_is_named(study):
+    def right_of(kind, start, seed, n):
+        return n < (8 if (kind, start) == ("frozen", "initial") else 4)
+
+    found = study("natural_start_table").table(natural_cells(right_of), ("at",), 80)
+    lost = found["tuned advantage less frozen advantage"]["80"]
+
+    assert lost["difference"] == pytest.approx(-0.4)
+    assert lost["accuracies"] == [0.4, 0.4, 0.4, 0.8]
+    assert lost["verdict"] == "does not hold"

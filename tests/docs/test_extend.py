@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "how-to" / "extend.md").read_text()
 MOST = {
     "dinov2/dinov2.py": 40,
+    "efficientnet-sound/efficientnet_sound.py": 50,
     "margin-loss/margin_loss.py": 30,
     "real-towers/real_towers.py": 220,
     "text-weighted-fusion/text_weighted_fusion.py": 50,

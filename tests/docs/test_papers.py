@@ -121,7 +121,7 @@ def names_of(statement: ast.stmt) -> set[str]:
 
 def test_a_name_that_is_gone_is_found_out():
     assert exists("losses/info_nce.py", "info_nce")
-    assert exists("config/towers.py", "ClipAudio.log_mel")
+    assert exists("config/towers.py", "SegmentConfig.log_mel")
     assert exists("encoders/encoder.py", "Encoder.train")
     assert exists("config/", "InfoNCE")
     assert not exists("losses/info_nce.py", "info_nec")
@@ -304,6 +304,19 @@ def test_no_mean_with_a_spread_stands_unmarked(name: str):
 
     assert spreads > 50
     assert sum(" ± " in shown for shown, _ in claims(name)) + unkept == spreads
+
+
+def test_a_verdict_is_that_of_the_result_file():
+    judged = [table for table in tables(page("clip4vla")) if "difference" in table.marks]
+    assert len(judged) >= 1
+
+    for table in judged:
+        for row in table.rows:
+            file, *keys = table.marks["difference"].format(row=inner(row[0])).split(" > ")
+            held = json.loads((ROOT / "studies" / "results" / file).read_text(encoding="utf-8"))
+            for key in keys[:-1]:
+                held = held[key]
+            assert row[-1] == held["verdict"]
 
 
 def test_a_wrong_number_is_found_out():

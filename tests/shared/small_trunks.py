@@ -10,6 +10,8 @@ from transformers import (
     ASTFeatureExtractor,
     ASTForAudioClassification,
     BitImageProcessorPil,
+    ConvNextConfig,
+    ConvNextModel,
     Dinov2Config,
     Dinov2Model,
     Dinov2WithRegistersConfig,
@@ -22,6 +24,8 @@ from transformers import (
     HubertModel,
     IJepaConfig,
     IJepaModel,
+    ResNetConfig,
+    ResNetForImageClassification,
     ViTImageProcessorPil,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
@@ -97,6 +101,32 @@ def ijepa(folder: Path) -> Path:
     """An I-JEPA of 42 pixels."""
     torch.manual_seed(0)
     return _write(folder, IJepaModel(IJepaConfig(**VIT, image_size=42)), _squeezing())
+
+
+def resnet(folder: Path) -> Path:
+    """A ResNet with statistics in its batch norms, saved as a classifier, as the published ones are."""
+    torch.manual_seed(0)
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16, 32], depths=[1, 1, 1])
+    model = ResNetForImageClassification(config)
+    for part in model.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(part.running_mean, std=0.3)
+            torch.nn.init.uniform_(part.running_var, 0.5, 2.0)
+    model.save_pretrained(folder)
+    return folder
+
+
+def convnext(folder: Path) -> Path:
+    """A ConvNeXt, which has layer norms."""
+    torch.manual_seed(0)
+    config = ConvNextConfig(
+        hidden_sizes=[8, 8, 16, 32],
+        depths=[1, 1, 1, 1],
+        initializer_range=0.2,
+        layer_scale_init_value=0.5,
+    )
+    ConvNextModel(config).save_pretrained(folder)
+    return folder
 
 
 BERT = {

@@ -174,20 +174,10 @@ class LogMel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipAudio(EncoderConfig):
-    """CLIP4VLA's audio tower: CLIP's vision tower on spectrograms, steered by an audio type token."""
+class SegmentConfig(EncoderConfig):
+    """Base of encoders of spectrogram segments: a segment is a picture, and one step."""
 
-    kind: ClassVar[str] = "clip-audio"
     modality: ClassVar[Modality] = "audio"
-    name: str = CLIP
-    """Folder or hub name of the CLIP model whose vision tower it starts from."""
-    scratch: bool = False
-    """Use only the tower's sizes, with random weights (Table 5, row 1)."""
-    head: Literal["pretrained", "linear"] = "pretrained"
-    """`pretrained`: the vision tower's projection, as published; `linear`: a new layer of its size."""
-    token: Annotated[float | Literal["none", "both", "clip"], Range(0, 1)] = 0.5
-    """Audio type token: a mixture from verbal (0) to nonverbal (1), `both` side by side, `none`, or the
-    type of each `clip` (pretraining)."""
     log_mel: LogMel = field(default_factory=LogMel)
     frames: Annotated[int, Range(1)] = 224
     """Time steps of a segment: 1.792 s."""
@@ -201,6 +191,23 @@ class ClipAudio(EncoderConfig):
     sound_seconds: Annotated[float, Range(above=0)] = 60.0
     """Seconds of a longer clip, from its middle."""
     pooling: Pooling = "mean_of_unit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipAudio(SegmentConfig):
+    """CLIP4VLA's audio tower: a vision tower on spectrograms; CLIP's is steered by an audio type token."""
+
+    kind: ClassVar[str] = "clip-audio"
+    name: str = CLIP
+    """Folder or hub name of the model whose vision tower it starts from: a CLIP, or a vision model that has
+    seen no text (DINOv2, DINOv3, I-JEPA, ResNet, ConvNeXt), with token none and a dim for its new head."""
+    scratch: bool = False
+    """Use only the tower's sizes, with random weights (Table 5, row 1)."""
+    head: Literal["pretrained", "linear"] = "pretrained"
+    """`pretrained`: the vision tower's projection, as published, if it has one; `linear`: a new layer."""
+    token: Annotated[float | Literal["none", "both", "clip"], Range(0, 1)] = 0.5
+    """Audio type token: a mixture from verbal (0) to nonverbal (1), `both` side by side, `none`, or the
+    type of each `clip` (pretraining)."""
     patch_dropout: Annotated[float, Range(0, below=1)] = 0.0
     """Share of each segment's patches that are dropped in training; the audio type token stays."""
 

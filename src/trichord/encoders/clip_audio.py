@@ -1,11 +1,9 @@
-"""CLIP4VLA's audio encoder: CLIP's vision tower on spectrograms, steered by an audio type token."""
+"""CLIP4VLA's audio encoder: a vision tower on spectrograms; CLIP's is steered by an audio type token."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import astuple
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
@@ -14,15 +12,33 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from trichord.config.towers import ClipAudio, ClipVision
 from trichord.encoders.clip import load_vision_model
-from trichord.encoders.encoder import UNKNOWN_AUDIO_TYPE, AudioEncoder, AudioType
+from trichord.encoders.encoder import UNKNOWN_AUDIO_TYPE, AudioType
 from trichord.encoders.graph import SOUND, Graph, Sizes
 from trichord.encoders.patch_dropout import drop_patches
 from trichord.encoders.pretrained import load, require_type
-from trichord.encoders.spectrogram import Spectrogram, cut_segments, mask_spectrogram
+from trichord.encoders.segments import SegmentEncoder
+from trichord.encoders.vision_trunks import PICTURE_FAMILIES as FAMILIES
+from trichord.encoders.vision_trunks import picture_trunk
 from trichord.types import UserError
+from trichord.types.rules import require
+
+KIND = "clip_audio"
+"""Of the encoders, in fingerprints."""
 
 
-class ClipAudioEncoder(AudioEncoder):
+def clip_audio(config: ClipAudio) -> SegmentEncoder:
+    """The encoder of a model: a CLIP's vision tower, or one that has seen no text.
+
+    Raises:
+        UserError: No such model, one of another type, or as for the encoder.
+    """
+    if config.arithmetic == "graph":  # its folder names no type
+        return ClipAudioEncoder(config)
+    found = require_type(config.name, ClipVision.types | set(FAMILIES))
+    return _vision_trunk(config, found) if found in FAMILIES else ClipAudioEncoder(config)
+
+
+class ClipAudioEncoder(SegmentEncoder):
     """Spectrogram segments (step, 1 or 3, time, mel) to features; the head is initialised as CLIP's.
 
     Source: CLIP4VLA, "Audio Encoder" and "Audio Type Token".
@@ -41,19 +57,7 @@ class ClipAudioEncoder(AudioEncoder):
             if config.arithmetic == "graph"
             else _audio_tower(config)
         )
-        self.config = config
-        self.log_mel = Spectrogram(config.log_mel)
-        self.rate = config.log_mel.rate
-        self.stereo = config.channels == "left_mean_right"
-        self.audio_seconds = config.sound_seconds
-        preparation = {
-            "kind": "clip_audio",
-            "sound_seconds": config.sound_seconds,
-            "spectrogram": list(astuple(config.log_mel)),
-            "pictures": [config.frames, config.padding, config.longest, config.channels],
-        }
-        super().__init__(trunk, head, sizes.width, preparation, config.pooling, dim=sizes.dim)
-        self.set_arithmetic(config.arithmetic)
+        super().__init__(config, trunk, head, sizes.width, kind=KIND, dim=sizes.dim)
         self.choose_audio_type(config.token)
 
     @property
@@ -84,48 +88,8 @@ class ClipAudioEncoder(AudioEncoder):
         finally:
             trunk.token = own
 
-    def decoding(self) -> dict[str, object]:
-        """Empty: the preparation has the rate and the channels under other names."""
-        return {}
-
-    def prepare(
-        self, wave: Float[np.ndarray, "*channel sample"]
-    ) -> Float[Tensor, "step shown frame mel"]:
-        """Spectrogram segments of a wave at `rate`."""
-        return self.to_segments(self.spectrogram(wave))
-
-    def spectrogram(
-        self, wave: Float[np.ndarray, "*channel sample"]
-    ) -> Float[Tensor, "channel time mel"]:
-        """Decibels of a wave at `rate`.
-
-        One channel is used as left, mean and right; for two, their mean is inserted between them.
-        """
-        waves = torch.from_numpy(np.atleast_2d(wave))
-        if self.stereo and len(waves) == 2:
-            waves = torch.stack([waves[0], waves.mean(dim=0), waves[1]])
-        return self.log_mel(waves)
-
-    def to_segments(
-        self, spectrogram: Float[Tensor, "channel time mel"]
-    ) -> Float[Tensor, "step shown frame mel"]:
-        """Segments of a spectrogram, with three channels or one for all three."""
-        config = self.config
-        cut = cut_segments(
-            spectrogram, frames=config.frames, padding=config.padding, longest=config.longest
-        )
-        return cut.expand(-1, 3, -1, -1) if self.stereo else cut
-
-    def spec_augment(
-        self, spectrogram: Float[Tensor, "channel time mel"], random: np.random.Generator
-    ) -> Float[Tensor, "step shown frame mel"]:
-        """Segments of a spectrogram with masked time steps and bands."""
-        hidden = mask_spectrogram(spectrogram, rule=self.config.masking, random=random)
-        return self.to_segments(hidden)
-
 
 def _audio_tower(config: ClipAudio) -> tuple[nn.Module, nn.Module, Sizes]:
-    require_type(config.name, ClipVision.types)
     model: Any = (
         CLIPVisionModelWithProjection(load(CLIPVisionConfig, config.name))
         if config.scratch
@@ -138,6 +102,33 @@ def _audio_tower(config: ClipAudio) -> tuple[nn.Module, nn.Module, Sizes]:
     if config.head == "linear":
         head = nn.Linear(sizes.width, sizes.dim, bias=False)
     return trunk, head, sizes
+
+
+def _vision_trunk(config: ClipAudio, found: str) -> SegmentEncoder:
+    """An encoder on a vision model of this type, with a new head and without type token."""
+    name = f"'{config.name}' ({found})"
+    require(
+        config.token == "none",
+        f"--model.audio.token {config.token}: {name} has no place for an audio type token, which stands "
+        "among the patches of a CLIP's transformer: choose none.",
+    )
+    require(
+        not config.patch_dropout,
+        f"--model.audio.patch-dropout {config.patch_dropout:g}: only a CLIP's patches are dropped, and "
+        f"{name} is none: leave it out.",
+    )
+    require(
+        config.dim is not None,
+        f"--model.audio.dim: {name} has no projection of its own: give the size of the text encoder's "
+        "vectors.",
+    )
+    assert config.dim is not None
+    trunk, width = picture_trunk(
+        config.name, (config.frames, config.log_mel.mels), scratch=config.scratch
+    )
+    encoder = SegmentEncoder(config, trunk, nn.Linear(width, config.dim), width, kind=KIND)
+    encoder.preparation["token"] = config.token  # as that of the exported encoder
+    return encoder
 
 
 class ClipAudioTrunk(nn.Module):

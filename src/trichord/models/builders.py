@@ -39,7 +39,7 @@ from trichord.config.limits import check, fingerprint_text
 from trichord.encoders.audio_trunks import audio_trunk
 from trichord.encoders.clap import ClapEncoder, ClapTextEncoder, ClipClapTextEncoder
 from trichord.encoders.clip import ClipVisionEncoder
-from trichord.encoders.clip_audio import ClipAudioEncoder
+from trichord.encoders.clip_audio import clip_audio
 from trichord.encoders.embedding_gemma import (
     EmbeddingGemmaAudioEncoder,
     EmbeddingGemmaTextEncoder,
@@ -223,7 +223,7 @@ BUILDERS: dict[type, Callable[..., Any]] = {
     ClipText: clip_text,
     ClipVision: ClipVisionEncoder,
     Clap: ClapEncoder,
-    ClipAudio: ClipAudioEncoder,
+    ClipAudio: clip_audio,
     ClapText: ClapTextEncoder,
     ClipClapText: ClipClapTextEncoder,
     SiglipText: SiglipTextEncoder,
