@@ -27,6 +27,7 @@ PAIRS = (0, 1, 2)
 SEEDS = (0, 1, 2, 3, 4)
 UNTRAINED, OURS = "clip-clap", "trichord"
 K = 10
+_REPORT = {"test": "evaluation.json", "val": "evaluation-val.json"}
 
 
 @dataclass(frozen=True)
@@ -74,34 +75,30 @@ class Cell:
             done.parent.mkdir(parents=True, exist_ok=True)
             done.touch()
 
-    def train(self, system: str, seeds: Sequence[int] = SEEDS, options: str = "") -> None:
+    def train(self, system: str, seeds: Sequence[int] = SEEDS, split: str = "test") -> None:
         """Train and evaluate a system with these seeds, as far as that is not done.
 
         Args:
             system: Of the paper, without `world-`, or ours.
             seeds: One run each; the system without training has one.
-            options: More of `trichord train`.
+            split: To evaluate on.
         """
-        run = self.run(system)
+        run, file = self.run(system), _REPORT[split]
         seeds = (0,) if system == UNTRAINED else seeds
-        missing = [
-            seed for seed in seeds if not (self.seed(system, seed) / "evaluation.json").exists()
-        ]
+        missing = [seed for seed in seeds if not (self.seed(system, seed) / file).exists()]
         if not missing:
             return
         several = "" if system == UNTRAINED else f"--seeds {' '.join(map(str, missing))}"
-        trichord(
-            f"train world-{system} {self.clips} {run} {several} {self.towers(system)} {options}"
-        )
-        trichord(f"evaluate {run} {self.clips}")
+        trichord(f"train world-{system} {self.clips} {run} {several} {self.towers(system)}")
+        trichord(f"evaluate {run} {self.clips} --split {split}")
 
     def seed(self, system: str, seed: int) -> Path:
         """The folder of one run."""
         return self.run(system) if system == UNTRAINED else self.run(system) / f"seed-{seed}"
 
-    def reports(self, system: str) -> list[RetrievalReport]:
+    def reports(self, system: str, split: str = "test") -> list[RetrievalReport]:
         """A report for each seed."""
-        found = sorted(self.run(system).glob("**/evaluation.json"))
+        found = sorted(self.run(system).glob(f"**/{_REPORT[split]}"))
         return [read_report(path, RetrievalReport) for path in found]
 
 
