@@ -77,10 +77,14 @@ def drawn(spectrograms: Sequence[np.ndarray], model: object, seed: int) -> np.nd
     return np.concatenate(found)
 
 
-def interval(values: np.ndarray) -> list[float]:
+def interval(values: np.ndarray) -> dict[str, float]:
     """The mean over clips and its 95 % interval, clips drawn with replacement."""
     [found] = estimates(np.asarray(values, float)[:, None], np.arange(len(values)))
-    return [round(one, 4) for one in (found.value, found.low, found.high)]
+    return {
+        "mean": round(found.value, 4),
+        "low": round(found.low, 4),
+        "high": round(found.high, 4),
+    }
 
 
 def sentences(clips: Sequence[Clip], bands: real_features.Vectors) -> dict[int, np.ndarray]:

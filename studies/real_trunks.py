@@ -271,7 +271,9 @@ def difference(ours: np.ndarray, theirs: np.ndarray, names: Sequence[str]) -> di
     found = estimates(ours - theirs, clip)
     return {
         f"R@{k}": {
-            "difference": [round(one, 4) for one in (each.value, each.low, each.high)],
+            "difference": round(each.value, 4),
+            "low": round(each.low, 4),
+            "high": round(each.high, 4),
             "verdict": "holds"
             if each.low > 0
             else "does not hold"
@@ -307,13 +309,17 @@ def study(
     return {
         "queries": {task: len(who) for task, who in asked.items()},
         "clips": {task: len(set(who)) for task, who in asked.items()},
-        "chance": {task: chance([fold.asks[task][2] for fold in folds]) for task in asked},
         "recall": {
-            system: {
-                task: {f"R@{k}": round(float(v), 4) for k, v in zip(KS, one.mean(0), strict=True)}
-                for task, one in of.items()
-            }
-            for system, of in every.items()
+            "chance": {task: chance([fold.asks[task][2] for fold in folds]) for task in asked},
+            **{
+                system: {
+                    task: {
+                        f"R@{k}": round(float(v), 4) for k, v in zip(KS, one.mean(0), strict=True)
+                    }
+                    for task, one in of.items()
+                }
+                for system, of in every.items()
+            },
         },
         f"{OURS} less": {
             rival: {
@@ -379,7 +385,7 @@ def main() -> None:
         vectors["text"] = real_features.of_texts(model, sorted(said))
     result = {
         "protocol": "frozen features, linear heads of 256 dimensions, AdamW 3e-4, 40 epochs, batch 16, "
-        "epoch by MRR on validation clips, nothing tuned; mean over seeds, then paired bootstrap over clips, "
+        "epoch by MRR on validation clips, nothing tuned; mean over seeds, paired bootstrap over clips, "
         "1000 resamples; holds / does not hold: the 95 % interval of the difference lies above / below 0",
         "seeds": seeds,
         "clips": study("clips", of_clips, clips, place, seeds),

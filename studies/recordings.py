@@ -204,10 +204,14 @@ def by_clip(runs: dict, token: str, what: str) -> np.ndarray:
     return np.concatenate(each) if what.startswith("ESC") else np.mean(each, axis=0)
 
 
-def interval(values: np.ndarray) -> list[float]:
+def interval(values: np.ndarray) -> dict[str, float]:
     """The mean over clips and its 95 % interval, clips drawn with replacement."""
-    [found] = estimates(values[:, None], np.arange(len(values)))
-    return [round(one, 4) for one in (found.value, found.low, found.high)]
+    [found] = estimates(np.asarray(values, float)[:, None], np.arange(len(values)))
+    return {
+        "mean": round(found.value, 4),
+        "low": round(found.low, 4),
+        "high": round(found.high, 4),
+    }
 
 
 if __name__ == "__main__":

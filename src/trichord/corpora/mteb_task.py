@@ -41,9 +41,12 @@ def clips(
         UserError: There is no such task, split or subset, it has text on neither side or on both, or a
             file cannot be written.
     """
-    require_package("mteb")
     if not task:
-        raise UserError("'mteb' reads one task: name it, such as --task AudioCapsT2ARetrieval.")
+        raise UserError(
+            f"{root}: the media of one task of 'mteb' are written here: name it, such as --task "
+            "AudioCapsT2ARetrieval."
+        )
+    require_package("mteb")
     loaded: Any = _named(task) if isinstance(task, str) else task
     side = _media_side(loaded)
     data = _table(loaded, split, subset)
