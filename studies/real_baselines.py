@@ -127,7 +127,7 @@ def main() -> None:
     spoken = list(grid.clips(data / "grid").clips)
     with Decoder(workers=1) as decoder:
         heard = real_features.read(model, events, decoder, place / "esc10.npz", HEARD, keep=True)
-        said = real_features.read(model, spoken, decoder, place / "grid.npz", HEARD)
+        said = real_features.read(model, spoken, decoder, place / "grid.npz", HEARD, networks=False)
     truth = np.array([clip.labels[0] for clip in events])
     fold = np.array([esc50.fold(clip) for clip in events])
     kinds = {

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from record import ROOT
 
-from trichord.media import Decoder
+from trichord.media import Decoded, Decoder
 from trichord.types import Clip, Modality, UserError
 
 Vectors = dict[str, np.ndarray]
@@ -96,6 +96,7 @@ def read(
     modalities: Sequence[Modality] = ("vision", "audio"),
     *,
     keep: bool = False,
+    networks: bool = True,
 ) -> dict[str, Vectors]:
     """Vectors of clips by kind and id, from the file `place` or read now and written there.
 
@@ -106,29 +107,41 @@ def read(
         place: An .npz file.
         modalities: What is read of each clip.
         keep: Keep the spectrograms too.
+        networks: Ask the trunks; without them only the statistics of sounds are made.
     """
     if place.is_file():
-        with np.load(place) as held:
-            found: dict[str, Vectors] = {}
-            for key in held.files:
-                kind, _, clip_id = key.partition("/")
-                found.setdefault(kind, {})[clip_id] = held[key]
-        return found
-    found = {}
+        return _kept(place)
+    found: dict[str, Vectors] = {}
     plan = model.plan_of(modalities)
     for clip in clips:
         [decoded] = decoder.decode(clip.path, ((clip.start, clip.end),), plan)
-        row: Vectors = {}
-        if decoded.frames is not None and len(decoded.frames):
-            row["vision"], row["vision-conse"] = of_vision(model, model.vision_inputs(decoded))
-        if decoded.audio:
-            steps = model.audio_inputs(decoded)
-            row["audio"], row["audio-conse"] = of_audio(model, steps)
-            row["bands"] = band_statistics(steps)
-            if keep:
-                row["spectrogram"] = steps.numpy()
+        row = _of_clip(model, decoded, networks)
+        if not keep:
+            row.pop("spectrogram", None)
         for kind, vector in row.items():
             found.setdefault(kind, {})[clip.id] = vector
     place.parent.mkdir(parents=True, exist_ok=True)
     np.savez(place, **{f"{kind}/{i}": v for kind, of in found.items() for i, v in of.items()})
+    return found
+
+
+def _of_clip(model: Any, decoded: Decoded, networks: bool) -> Vectors:
+    """All vectors of a decoded clip, by kind."""
+    row: Vectors = {}
+    if decoded.frames is not None and len(decoded.frames):
+        row["vision"], row["vision-conse"] = of_vision(model, model.vision_inputs(decoded))
+    if decoded.audio:
+        steps = model.audio_inputs(decoded)
+        row["bands"], row["spectrogram"] = band_statistics(steps), steps.numpy()
+        if networks:
+            row["audio"], row["audio-conse"] = of_audio(model, steps)
+    return row
+
+
+def _kept(place: Path) -> dict[str, Vectors]:
+    found: dict[str, Vectors] = {}
+    with np.load(place) as held:
+        for key in held.files:
+            kind, _, clip_id = key.partition("/")
+            found.setdefault(kind, {})[clip_id] = held[key]
     return found
