@@ -60,20 +60,23 @@ def answered(features: np.ndarray, truth: np.ndarray, fold: np.ndarray) -> np.nd
 
 
 def drawn(spectrograms: Sequence[np.ndarray], model: object, seed: int) -> np.ndarray:
-    """The embeddings of the tagger's network with weights drawn anew."""
+    """The embeddings of the tagger's network with weights drawn anew.
+
+    Its batch norms take mean and deviation from 40 of the sounds, drawn too, and are the same for all then.
+    """
     torch.manual_seed(seed)
     trunk = model.audio.trunk
     for part in trunk.modules():
         if hasattr(part, "reset_parameters"):
             part.reset_parameters()
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.momentum = 1.0
+    some = np.random.default_rng(seed).choice(len(spectrograms), 40, replace=False)
     with torch.inference_mode():
-        # Fresh batch norm has mean 0 and variance 1; the batch's own keep the activations in range.
         trunk.train()
-        groups = [
-            torch.from_numpy(np.concatenate(spectrograms[i : i + 40])) for i in range(0, 400, 40)
-        ]
-        found = [trunk.features(group).mean((2, 3)).numpy() for group in groups]
-    trunk.eval()
+        trunk.features(torch.from_numpy(np.concatenate([spectrograms[i] for i in some])))
+        trunk.eval()
+        found = [trunk.features(torch.from_numpy(one)).mean((2, 3)).numpy() for one in spectrograms]
     return np.concatenate(found)
 
 

@@ -11,9 +11,10 @@ Reports text to audio R@10 on GRID's test sentences (gallery 70) and accuracy on
 (nearest of the ten class names) with each sound token, their 95 % intervals over clips, each with each
 token against its own, and which clips are right, for `probes.py`.
 
-    python studies/recordings.py DATA [FOLDER] [EPOCHS]
+    python studies/recordings.py DATA [FOLDER] [EPOCHS] [FOLDS]
 
-DATA holds `grid` and `esc10`. A call goes on where the last one stopped, fold by fold.
+DATA holds `grid` and `esc10`. A call goes on where the last one stopped, and measures the first
+FOLDS, all five if not said.
 """
 
 import json
@@ -115,13 +116,14 @@ def main() -> None:
     torch.set_num_threads(1)
     data, place = Path(sys.argv[1]), Path(sys.argv[2] if len(sys.argv) > 2 else "recordings")
     epochs = int(sys.argv[3]) if len(sys.argv) > 3 else 30
+    folds = int(sys.argv[4]) if len(sys.argv) > 4 else 5
     spoken = list(grid.clips(data / "grid").clips)
     events = list(esc50.clips(data / "esc10").clips)
     towers = place / "towers"
     texts = [clip.captions[0].text for clip in spoken + events]
     build_clip(SIZES, texts, towers, seed=0).save_pretrained(towers)
     runs = {}
-    for fold in range(1, 6):
+    for fold in range(1, folds + 1):
         begun = time.monotonic()
         with Decoder() as decoder:
             model = trained(
