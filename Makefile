@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constr
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo locked test coverage torture check fix docs bench stand-ins clean
+.PHONY: help demo locked test coverage mteb torture check fix docs bench stand-ins clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,10 @@ test: $(VENV)/.dev ## All tests
 
 coverage: $(VENV)/.dev ## The same, with the lines that no test reaches (takes almost twice as long)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --cov --cov-report term:skip-covered
+
+mteb: $(VENV)/.dev ## The tests beside MTEB, which is not part of the development tools
+	$(PIP) --editable ".[mteb]" $(PACKAGES)
+	$(BIN)/python -m pytest tests/api/test_mteb.py
 
 torture: $(VENV)/.dev ## Kills, floods, hostile files and requests by the thousand; writes what it counted
 	$(BIN)/python -m pytest tests/torture tests/test_supply_chain.py -m torture

@@ -2,7 +2,8 @@
 
 Takes the five runs of `recordings.py`, of which fold N's never met the recordings of ESC-10's fold N:
 the probe of fold N reads that run's encoder, learns on the other four folds, and is tested on fold N.
-The encoder has met the recordings of these four folds with their class names, which are its captions.
+The encoder has met the recordings of three of these with their class names, which are its captions, and its
+epoch was chosen on the fourth.
 Folds whose run is not finished are left out, and the result says which.
 Beside it, with the same probe: the same encoder with random weights, drawn five times; and CLIP4VLA's
 audio tower before any training, the stand-in CLIP's vision tower, drawn three times (its head and

@@ -225,3 +225,42 @@ def test_an_advantage_that_training_takes_away_is_named(study):
     assert lost["difference"] == pytest.approx(-0.4)
     assert lost["accuracies"] == [0.4, 0.4, 0.4, 0.8]
     assert lost["verdict"] == "does not hold"
+
+
+def test_a_tie_counts_against_the_right_answer_and_chance_is_that_of_a_random_order(study):
+    trunks = study("real_trunks")
+    scores = np.array([[0.9, 0.9, 0.1], [0.5, 0.2, 0.1]])
+    right = np.array([[True, False, False], [True, False, True]])
+    assert trunks.hits(scores, right)[:, 0].tolist() == [0, 1]
+
+    own = np.eye(30, dtype=bool)
+    assert trunks.chance([own, own]) == {"R@1": 0.0333, "R@5": 0.1667, "R@10": 0.3333}
+    two_of_four = np.array([[True, True, False, False]])
+    assert trunks.chance([two_of_four]) == {"R@1": 0.5, "R@5": 1.0, "R@10": 1.0}
+
+
+def test_folds_of_real_clips_leave_labels_out_and_ask_for_each_clip_once(study, tmp_path):
+    (tmp_path / "avclips").mkdir()
+    rows = [f"{i}.mp4,label {i % 12},caption {i}\n" for i in range(30)]
+    (tmp_path / "avclips/clips.csv").write_text("file,label,caption\n" + "".join(rows))
+    vectors = {"audio": {str(i): np.zeros(2) for i in range(30)}}
+    folds = study("real_trunks").clip_folds(tmp_path, vectors)
+
+    for fold in folds:
+        labels = {
+            part: {clip.labels[0] for clip in fold.clips if clip.split == part}
+            for part in ("train", "val", "test")
+        }
+        assert not labels["train"] & labels["test"]
+        assert not labels["train"] & labels["val"]
+        assert not labels["val"] & labels["test"]
+    asked = [one for fold in folds for one in fold.asks["audio->visual"][3]]
+    assert sorted(asked, key=int) == [str(i) for i in range(30)]
+
+
+def test_recordings_are_validated_on_a_fold_that_is_neither_trained_nor_tested_on(study):
+    recordings = study("recordings")
+    inner = {fold: recordings.inner(fold) for fold in range(1, 6)}
+    assert sorted(inner.values()) == [1, 2, 3, 4, 5]
+    assert all(fold != chosen for fold, chosen in inner.items())
+    assert recordings.experiment(Path("towers"), 1, 2).hand_over == "best"

@@ -382,3 +382,20 @@ def test_headings_go_down_one_level_at_a_time():
     for name in PAGES:
         levels = [len(one) for one in re.findall(r"^(#+) ", page(name), re.MULTILINE)]
         assert all(below <= above + 1 for above, below in pairwise(levels))
+
+
+def test_the_words_beside_a_difference_are_those_of_the_result_file():
+    checked = 0
+    for table in tables(page("papers")):
+        if "`difference`" not in table.head:
+            continue
+        for row in table.rows:
+            path = table.marks[None].format(row=inner(row[0]), head="verdict", k="")
+            file, *keys = path.split(" > ")
+            held = json.loads((ROOT / "studies" / "results" / file).read_text("utf-8"))
+            for key in keys:
+                held = held[key]
+            assert row[-1] == held
+            checked += 1
+
+    assert checked == 8

@@ -59,6 +59,12 @@ class Reading:
     """Drop captions of several lines of 'avcaps' instead of joining them."""
     whole: bool = False
     """Files of 'audiocaps', 'audioset' named by a bare YouTube id are whole videos, not cut."""
+    task: str = ""
+    """Name of the task of 'mteb', such as AudioCapsT2ARetrieval; its media are written below ROOT."""
+    split: str = ""
+    """Which part of the task of 'mteb'; test if none is named."""
+    subset: str = ""
+    """Which language of the task of 'mteb', if it has several."""
 
 
 AS_USUAL = Reading()

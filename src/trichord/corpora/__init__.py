@@ -12,6 +12,7 @@ from trichord.corpora import (
     grid,
     howto100m,
     msrvtt,
+    mteb_task,
     ucf101,
     vatex,
 )
@@ -74,6 +75,11 @@ CORPORA: dict[str, Corpus] = {
         description="AudioSet: ten-second sounds by label, as captions",
         clips=audioset.clips,
         options=("whole",),
+    ),
+    "mteb": Corpus(
+        description="a retrieval task of MTEB between text and sound, picture or video",
+        clips=mteb_task.clips,
+        options=("task", "split", "subset"),
     ),
 }
 READERS: Group[Corpus] = Group("datasets", "dataset", CORPORA)

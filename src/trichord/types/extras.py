@@ -15,6 +15,7 @@ TOWERS = frozenset(
 """Packages of the extra `towers`; a text search does not need them."""
 _EXTRAS = dict.fromkeys(TOWERS, "towers") | {
     "caption_metrics": "captions",
+    "mteb": "mteb",
     "peft": "lora",
     "pillow_heif": "images",
     "pillow_jxl": "images",
