@@ -191,6 +191,7 @@ class ClipClapTextEncoder(TextEncoder):
     """Token ids of both tokenizers, (text, token, 2), to the features of both towers side by side."""
 
     english = True
+    no_export = "it has two tokenizers, an exported text encoder one"
 
     def __init__(self, config: ClipClapText) -> None:
         """Load both models.
