@@ -8,9 +8,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from footage import make_movie, make_sound, noise
 from PIL import Image
 
+from trichord.api.model import embedder_of
 from trichord.checkpoint import Progress, Run
 from trichord.cli import main
 from trichord.config import Experiment
@@ -79,6 +81,28 @@ def test_hits_are_printed_for_other_programs(search):
     timeline = json.loads(search("a low bell", "--format", "otio"))
     tracks = timeline["tracks"]["children"]
     assert {len(track["children"]) for track in tracks} == {len(hits)}
+
+
+def test_a_named_device_loads_the_model_and_finds_the_same(search, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(
+        "trichord.cli.threads.load_embedder", lambda name: loaded.append(name) or embedder_of(name)
+    )
+    by_graph = json.loads(search("a low bell", "--json"))
+    assert loaded == []
+    by_model = json.loads(search("a low bell", "--json", "--device", "cpu"))
+    assert len(loaded) == 1
+    assert [hit["moment"] for hit in by_model] == [hit["moment"] for hit in by_graph]
+    assert [hit["score"] for hit in by_model] == pytest.approx(
+        [hit["score"] for hit in by_graph], abs=1e-3
+    )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("command", ["search {} bell", "serve {} --port 0"])
+def test_a_device_that_is_not_there_is_refused(collection, capsys, command):
+    assert main([*command.format(collection).split(), "--device", "cuda"]) == 2
+    assert "--device cuda: there is no GPU" in capsys.readouterr().err
 
 
 def test_several_queries_find_what_each_finds(search, tmp_path, monkeypatch):

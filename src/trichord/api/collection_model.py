@@ -18,13 +18,17 @@ if TYPE_CHECKING:  # text queries never import torch
 
 
 def model_of(
-    collection: "StoredCollection", load: "Callable[[str], Embedder] | None" = None
+    collection: "StoredCollection",
+    load: "Callable[[str], Embedder] | None" = None,
+    *,
+    whole: bool = False,
 ) -> "Embedder | QueryModel":
     """The model of a collection; only its text encoders, without torch, if they are available as graphs.
 
     Args:
         collection: Of moments.
         load: Loads a model by its name in the collection; `embedder_of` by default.
+        whole: All of it in any case.
 
     Raises:
         UserError: As for `embedder_of`; or the model's weights have changed since the vectors were made.
@@ -36,7 +40,7 @@ def model_of(
         collection.require(model.fingerprint)
         return model
 
-    if (model := text_query_model(collection, load_model)) is not None:
+    if not whole and (model := text_query_model(collection, load_model)) is not None:
         return model
     try:
         return load_model()

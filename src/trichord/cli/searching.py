@@ -16,7 +16,7 @@ from trichord.cli.hit_table import hit_table, reranked
 from trichord.cli.options import mix_of, require_unset
 from trichord.cli.places import CollectionPlace, open_collection, require_backend
 from trichord.cli.text_input import lines_of, require_input
-from trichord.cli.threads import load_embedder
+from trichord.cli.threads import loader_on
 from trichord.search.filters import Filter
 from trichord.search.hit_lists import (
     ListFormat,
@@ -34,6 +34,7 @@ from trichord.speech.transcript import srt_of, vtt_of
 from trichord.types import Hit, Moment, TextKind, UserError
 from trichord.types.rules import (
     Checked,
+    Device,
     InputFile,
     OutputFile,
     Range,
@@ -123,6 +124,9 @@ class Search:
     """How many moments a fusion that reads text and moment together looks at again; 0: none."""
     backend: Annotated[str | None, Checked(require_backend)] = None
     """What finds candidates in a large archive: faiss-scan, or one of a package or --plugin."""
+    device: Device = "auto"
+    """Of the model, where one is loaded: cpu, cuda, or auto: a GPU if there is one. Texts are read by the
+    archive's text encoders alone, on the processor, unless a device is named."""
     sheet: Annotated[Path | None, OutputFile(".png")] = None
     """Also draw the hits into this PNG."""
     format: ListFormat = "table"
@@ -265,7 +269,8 @@ def _find(
     from trichord.search.engine import SearchEngine
     from trichord.search.nearest import settings_for_backend
 
-    model = model_of(collection, load_embedder)
+    load = loader_on(options.device)
+    model = model_of(collection, load, whole=options.device != "auto")
     with Decoder(workers=2) as decoder:
         settings = settings_for_backend(options.backend)
         engine = SearchEngine(

@@ -13,6 +13,7 @@ from trichord.cli.places import CollectionPlace, require_backend
 from trichord.types import UserError
 from trichord.types.rules import (
     Checked,
+    Device,
     Distinct,
     InputFile,
     InputFolder,
@@ -61,6 +62,8 @@ class Serve:
     to this machine alone, without --name and --allow-origin."""
     backend: Annotated[str | None, Checked(require_backend)] = None
     """What finds candidates in a large archive: faiss-scan, or one of a package or --plugin."""
+    device: Device = "auto"
+    """Of the model: cpu, cuda, or auto: a GPU if there is one. Without torch it is the processor."""
     workers: Workers = 2
     """Processes that decode."""
 
@@ -70,13 +73,13 @@ def serve(arguments: list[str]) -> None:
     options = tyro.cli(Serve, args=arguments, prog="trichord serve")
     require_legal(options)
     from trichord.api.collection_model import persistent_model_of
-    from trichord.cli.threads import load_embedder
+    from trichord.cli.threads import loader_on
     from trichord.search.nearest import settings_for_backend
     from trichord.service.server import serve as listen
 
     listen(
         options.collection,
-        load=partial(persistent_model_of, load=load_embedder),
+        load=partial(persistent_model_of, load=loader_on(options.device)),
         host=options.host,
         port=options.port,
         token=_token(options.token_file),

@@ -1,5 +1,6 @@
-"""How many threads torch computes with in a command, which decides that for its own process."""
+"""Where a command's model computes, and in how many threads: a command decides for its own process."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,18 @@ def leave_cores(decoders: int, device: str) -> None:
 
     if device == "cpu":
         set_torch_threads(min(torch.get_num_threads(), threads_beside(decoders)))
+
+
+def loader_on(device: str) -> "Callable[[str], Embedder]":
+    """As `load_embedder`, onto a device; `auto`: a GPU if there is one.
+
+    Raises:
+        UserError: There is no such device here; for `auto` and `cpu` nothing is looked up.
+    """
+    from trichord.api.model import device_of
+
+    chosen = device if device == "auto" else device_of(device)  # before anything heavy is loaded
+    return lambda name: load_embedder(name).to(device_of(chosen))
 
 
 def load_embedder(name: "str | Experiment", start: Path | None = None) -> "Embedder":
