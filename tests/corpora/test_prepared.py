@@ -98,5 +98,6 @@ def test_the_corpora_by_name():
         "clotho",
         "howto100m",
         "audioset",
+        "mteb",
     ]
     assert all(corpus.description for corpus in CORPORA.values())

@@ -171,8 +171,8 @@ def test_the_status_tells_of_changes_and_jobs(
     monkeypatch.setattr("trichord.search.indexing.index", index)
     status = ("GET", "/api/status", {})
     before, _, *later = requests(
-        [status, ("POST", "/api/add", {"json": {"paths": ["."]}}), *[status] * 20]
-    )
+        [status, ("POST", "/api/add", {"json": {"paths": ["."]}}), *[status] * 400]
+    )  # so often, because the job's thread waits for its turn on a busy machine
     assert before.json() == {
         "version": collection.table.version, "files": 3, "moments": 4, "job": None,
     }  # fmt: skip

@@ -453,7 +453,8 @@ def test_the_precision_follows_stage_and_device():
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
 
     def half(precision, device):
-        return autocast(replace(stage, precision=precision), device)._enabled
+        with autocast(replace(stage, precision=precision), device):
+            return torch.is_autocast_enabled(device.type)
 
     assert not half("auto", cpu)
     assert half("bfloat16", cpu)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from trichord.config.training import Lora
 from trichord.encoders.adapters import add_adapters, is_adapter, merge, remove_adapters
+from trichord.encoders.half_precision import half_precision
 from trichord.encoders.weight_cache import known_fingerprints, unshare
 from trichord.media.plan import FramePlan
 from trichord.types import Arithmetic, AudioType, Modality, Pooling, UserError
@@ -275,7 +276,7 @@ class Encoder(nn.Module):
         portions = zip(*(one.split(self.batch_size) for one in inputs), strict=True)
         halved = self.arithmetic == "bfloat16"
         # Otherwise no autocast context: mixed-precision training has its own around this.
-        with torch.autocast(steps.device.type, torch.bfloat16) if halved else nullcontext():
+        with half_precision(steps.device) if halved else nullcontext():
             features = torch.cat([self._read_portion(*portion) for portion in portions])
         return features.float() if halved else features
 

@@ -1,6 +1,7 @@
 """Model and objective together: from a mini-batch to its loss over all processes' clips."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from trichord.config import Stage
 from trichord.distributed import all_gather, all_gather_with_grad, all_max, world_size
+from trichord.encoders.half_precision import half_precision
 from trichord.losses.missing import pad_missing
 from trichord.losses.objective import Objective
 from trichord.models.embedder import Embedder
@@ -123,7 +125,7 @@ def _gather_features(features: Features | None) -> Features | None:
     )
 
 
-def autocast(stage: Stage, device: torch.device) -> torch.autocast:
+def autocast(stage: Stage, device: torch.device) -> AbstractContextManager[None]:
     """The precision of a stage's forward pass."""
     half = stage.precision == "bfloat16" or (stage.precision == "auto" and device.type == "cuda")
-    return torch.autocast(device.type, torch.bfloat16, enabled=half)
+    return half_precision(device) if half else nullcontext()
