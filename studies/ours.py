@@ -76,7 +76,7 @@ def oracles(cell: Cell, base: Experiment) -> dict[str, Experiment]:
     text = base.model.text
     head: dict[str, Any] = {
         "dim": text.dim,
-        "hidden": text.hidden,
+        "head_hidden": text.head_hidden,
         "head_dropout": text.head_dropout,
         "label": "factors",
     }
@@ -102,7 +102,7 @@ def parts(base: Experiment) -> dict[str, Experiment]:
     assert isinstance(model.audio, Clap)
     text, audio = model.text, model.audio
     clip = ClipText(
-        name=text.name, dim=text.dim, hidden=text.hidden, head_dropout=text.head_dropout
+        name=text.name, dim=text.dim, head_hidden=text.head_hidden, head_dropout=text.head_dropout
     )
     undropped = {
         "text": replace(text, head_dropout=0.0),
@@ -114,6 +114,18 @@ def parts(base: Experiment) -> dict[str, Experiment]:
         "CLAP's text encoder": replace(base, model=replace(model, text=clip)),
         "CLAP's lower layers": replace(
             base, model=replace(model, audio=replace(audio, layers="last"))
+        ),
+        "CLIP's own head of pictures": replace(
+            base,
+            model=replace(
+                model,
+                vision=replace(
+                    model.vision,
+                    dim=text.dim,
+                    head_hidden=text.head_hidden,
+                    head_dropout=text.head_dropout,
+                ),
+            ),
         ),
         "CLAP's new head": replace(base, model=replace(model, audio=Clap(name=audio.name))),
         "dropout": replace(base, model=replace(model, **undropped)),

@@ -24,13 +24,13 @@ import numpy as np
 import real_features
 import torch
 from record import RESULTS, record
+from recordings import interval
 from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from trichord.corpora import esc50, grid
-from trichord.evaluation.bootstrap import estimates
 from trichord.media import Decoder
 from trichord.types import Clip
 
@@ -78,16 +78,6 @@ def drawn(spectrograms: Sequence[np.ndarray], model: object, seed: int) -> np.nd
         trunk.eval()
         found = [trunk.features(torch.from_numpy(one)).mean((2, 3)).numpy() for one in spectrograms]
     return np.concatenate(found)
-
-
-def interval(values: np.ndarray) -> dict[str, float]:
-    """The mean over clips and its 95 % interval, clips drawn with replacement."""
-    [found] = estimates(np.asarray(values, float)[:, None], np.arange(len(values)))
-    return {
-        "mean": round(found.value, 4),
-        "low": round(found.low, 4),
-        "high": round(found.high, 4),
-    }
 
 
 def sentences(clips: Sequence[Clip], bands: real_features.Vectors) -> dict[int, np.ndarray]:

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 EXPLANATION = ROOT / "docs" / "explanation"
 PAGES = ("papers", "clip4vla")
 CARDS = ("cards/stand-ins", "cards/demo-run")
-MEASURED = (*PAGES, "protocols", "search-scores", *CARDS, "../how-to/transcripts")
+MEASURED = (*PAGES, "protocols", "search-scores", *CARDS, "../how-to/transcripts", "../../README")
 NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?(?: ± \d+(?:\.\d+)?)?")
 MARKED = re.compile(rf"({NUMBER.pattern})(?: ?%|\*\*)?<!-- = (.*?) -->")
 WHOLE_TABLE = re.compile(r"<!-- (?:cells|column (.+?)): (.+?) -->")

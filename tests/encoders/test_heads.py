@@ -1,5 +1,8 @@
 """New heads, and encoders that read more than the last layer or than one tower."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,7 @@ from trichord.config import (
     ClipClapText,
     ClipText,
     ClipVision,
+    EncoderConfig,
     TriModal,
     VisionFeatures,
     check,
@@ -31,9 +35,9 @@ def towers(tiny_towers):
 @pytest.fixture(scope="module")
 def configs(towers):
     return {
-        "text": ClipClapText(name=towers["clip"], clap=towers["clap"], hidden=12, dim=10),
-        "layers": Clap(name=towers["clap"], layers="all", hidden=12, dim=10),
-        "head": ClipVision(name=towers["clip"], hidden=12, dim=10, head_dropout=0.5),
+        "text": ClipClapText(name=towers["clip"], clap=towers["clap"], head_hidden=12, dim=10),
+        "layers": Clap(name=towers["clap"], layers="all", head_hidden=12, dim=10),
+        "head": ClipVision(name=towers["clip"], head_hidden=12, dim=10, head_dropout=0.5),
     }
 
 
@@ -89,10 +93,10 @@ def test_a_feature_that_never_changes_stays_finite():
     ("config", "wrong"),
     [
         (Clap(layers="all"), "--model.audio.layers all"),
-        (Clap(layers="all", hidden=8, arithmetic="graph"), "--model.audio.layers all"),
-        (Clap(head="linear", hidden=8), "--model.audio.head linear"),
+        (Clap(layers="all", head_hidden=8, arithmetic="graph"), "--model.audio.layers all"),
+        (Clap(head="linear", head_hidden=8), "--model.audio.head linear"),
         (ClipVision(head_dropout=0.5), "--model.vision.head-dropout 0.5"),
-        (VisionFeatures(head="identity", hidden=8), "--model.vision.head identity"),
+        (VisionFeatures(head="identity", head_hidden=8), "--model.vision.head identity"),
     ],
 )
 def test_settings_without_effect_are_refused(config, wrong):
@@ -106,6 +110,22 @@ def test_a_model_names_the_weights_of_both_text_towers(configs, towers):
     renamed = model.renamed({towers["clap"]: "elsewhere"})
     assert renamed.weights == (towers["clip"], "elsewhere")
     assert renamed.vision is model.vision
+
+
+def test_a_config_of_another_package_may_have_fields_of_such_names(towers):
+    @dataclass(frozen=True, kw_only=True)
+    class Wide(EncoderConfig):
+        modality: ClassVar[str] = "vision"
+        hidden: int = 7
+        weights: str = "mine"
+
+        def build(self):
+            return ClipVision(name=towers["clip"]).build()
+
+    built = _encoder("vision", Wide())
+    assert isinstance(built.head, torch.nn.Linear)
+    model = TriModal(vision=Wide(), text=ClipText(name="t"), audio=Clap(name="a"))
+    assert model.weights == ("t", "a")
 
 
 def test_vectors_do_not_depend_on_the_head_dropout_outside_of_training(configs):

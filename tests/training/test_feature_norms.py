@@ -13,7 +13,7 @@ from trichord.training.fit import fit
 def with_hidden_heads(experiment):
     model = experiment.model
     heads = {
-        name: replace(getattr(model, name), hidden=16, dim=24)
+        name: replace(getattr(model, name), head_hidden=16, dim=24)
         for name in ("text", "vision", "audio")
     }
     return replace(experiment, model=replace(model, **heads))

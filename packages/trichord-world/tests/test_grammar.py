@@ -211,3 +211,26 @@ def test_an_omission_that_is_no_probability_is_refused():
     assert Grammar().omission == DEFAULT.omission
     with pytest.raises(ValueError, match="omission"):
         Grammar(omission=1.5)
+
+
+def test_nouns_may_be_sure_while_other_facts_are_rare():
+    made = [scene for scene in scenes("test", 80, 3) if not (scene.silent or scene.dark)]
+    grammar = Grammar(omission=0.75, noun_omission=0.0)
+    said = [grammar.captions(scene, stream(3, "test", i, "tags")) for i, scene in enumerate(made)]
+    seen = [sentence.facts for of in said for sentence in of["visual"]]
+    assert all("thing" in facts for facts in seen)
+    assert np.mean(["colour" in facts for facts in seen]) == pytest.approx(0.25, abs=0.07)
+
+
+def test_the_usual_wording_has_the_share_that_it_is_given():
+    random = np.random.default_rng(0)
+    texts = [say({"heard": "bell"}, random, 0.9) for _ in range(1000)]
+    usual = np.mean(["bell ringing" in text.lower() for text in texts])
+    assert usual == pytest.approx(0.9, abs=0.03)
+    assert any("metallic ringing" in text.lower() for text in texts)
+
+
+@pytest.mark.parametrize("name", ["omission", "noun_omission", "usual"])
+def test_what_is_no_probability_is_refused(name):
+    with pytest.raises(ValueError, match=name):
+        Grammar(**{name: 1.5})

@@ -14,9 +14,16 @@ from trichord_world.format import FRAMES_PER_SECOND
 from trichord_world.grammar import Grammar
 from trichord_world.law import LAW, scenes, stream
 from trichord_world.sound import sound
-from trichord_world.stand_ins import Recipe, captions_of, make_clap, make_clip
+from trichord_world.stand_ins import TAGS, Recipe, captions_of, make_clap, make_clip
 from trichord_world.truth import Truth
-from trichord_world.weights import CLAP_STAND_IN, CLIP_STAND_IN, STAND_INS
+from trichord_world.weights import (
+    CLAP_STAND_IN,
+    CLIP_STAND_IN,
+    PAIRS,
+    STAND_INS,
+    TAG_CLAPS,
+    TAG_CLIPS,
+)
 
 GRAMMAR = Grammar(omission=DEFAULT.omission)
 SHARE = 0.6
@@ -70,6 +77,30 @@ def test_the_shipped_clap_finds_sounds_by_audio_captions(drawn):
     inputs = [audio.prepare(sound(s, DEFAULT)) for s in made]
     found = recall_at_10(text.eval(), audio.eval(), inputs, said, "audio")
     assert found >= SHARE * best(made, said, "audio<-audio")
+
+
+@pytest.mark.parametrize("pair", range(PAIRS))
+def test_the_pairs_know_things_but_not_these_captions(drawn, pair):
+    """What they were made for: above chance, and far from what the stand-ins reach."""
+    made, said = drawn
+    clip, clap = TAG_CLIPS[pair], TAG_CLAPS[pair]
+    text, vision = ClipText(name=clip).build().eval(), ClipVision(name=clip).build().eval()
+    words, audio = ClapText(name=clap).build().eval(), Clap(name=clap).build().eval()
+    pictures = [vision.prepare(frames_of(s, vision.frames.short_side)) for s in made]
+    sounds = [audio.prepare(sound(s, DEFAULT)) for s in made]
+    chance = 10 / len(made)
+    assert recall_at_10(text, vision, pictures, said, "visual") > 4 * chance
+    heard = recall_at_10(words, audio, sounds, said, "audio")
+    assert chance < heard < 0.5 * best(made, said, "audio<-audio")
+
+
+def test_no_pair_was_pretrained_on_clips_of_another_or_of_a_world():
+    streams = [{(s.sight_seed, s.sound_seed) for s in one.scenes(300)} for one in TAGS]
+    streams += [
+        {(s.sight_seed, s.sound_seed) for s in scenes("test", 400, seed)}
+        for seed in (91, 92, 201, 202, 203)
+    ]
+    assert sum(map(len, streams)) == len(set.union(*streams))
 
 
 def test_the_shipped_stand_ins_stay_small():

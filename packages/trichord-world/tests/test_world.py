@@ -12,6 +12,7 @@ from trichord_world.difficulty import Difficulty
 from trichord_world.grammar import Grammar
 from trichord_world.law import Law, scenes
 from trichord_world.layouts import CAPTION_KEYS
+from trichord_world.rendering import world
 from trichord_world.truth import read_truth
 from trichord_world.world import World, read_world, write_world
 
@@ -209,3 +210,8 @@ def test_captions_leave_out_what_the_difficulty_says():
         omission=0.1, detail="brief"
     )
     assert World().counts == {"train": 1661, "val": 200, "test": 200}
+
+
+def test_the_command_draws_larger_things_if_told_to(tmp_path):
+    world(f"{tmp_path}/large --train 1 --val 1 --test 1 --thing-scale 1.2".split())
+    assert read_world(tmp_path / "large").difficulty == Difficulty(thing_scale=1.2)

@@ -37,10 +37,10 @@ class StoredFeatures(EncoderConfig):
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`."""
         yield from super().flaws()
-        if self.head == "identity" and self.hidden is not None:
+        if self.head == "identity" and self.head_hidden is not None:
             yield (
                 "head",
-                "identity: with `hidden` the head is another one: leave one of the two out.",
+                "identity: with `head_hidden` the head is another one: leave one of the two out.",
             )
         if not self.label:
             yield "label", "is empty: name the model that made the features."

@@ -140,7 +140,7 @@ class TriModal:
     @property
     def weights(self) -> tuple[str, ...]:
         """Folders or hub names of all encoders' weights, each once."""
-        every = (one for tower in self.towers().values() for one in tower.weights.values())
+        every = (one for tower in self.towers().values() for one in tower.weight_names.values())
         return tuple(dict.fromkeys(every))
 
     def renamed(self, names: Mapping[str, str]) -> "TriModal":

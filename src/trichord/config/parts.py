@@ -54,10 +54,10 @@ class EncoderConfig:
     """Folder or hub name of its weights; empty if it has none."""
     dim: Annotated[int | None, Range(1)] = None
     """Size of the shared space, of which a new head is; None: that of the pretrained head."""
-    hidden: Annotated[int | None, Range(1)] = None
+    head_hidden: Annotated[int | None, Range(1)] = None
     """A new head has a hidden layer of this width; None: it is linear, if `dim` asks for one."""
     head_dropout: Annotated[float, Range(0, below=1)] = field(default=0.0, metadata=TRAINING_ONLY)
-    """Share of the features, and of the hidden layer, that a head with `hidden` drops in training."""
+    """Share of the features, and of the hidden layer, that a head with `head_hidden` drops in training."""
     arithmetic: Arithmetic = "float32"
     """Number format of the trunk; `graph`: an exported encoder."""
 
@@ -66,19 +66,22 @@ class EncoderConfig:
         return build(self)
 
     @property
-    def weights(self) -> dict[str, str]:
+    def weight_names(self) -> dict[str, str]:
         """Folders or hub names of its weights, by the field that names each."""
         return {"name": self.name} if self.name else {}
 
     def renamed(self, names: Mapping[str, str]) -> Self:
         """The same with weights from other folders or hub names; others stay as they are."""
-        changed = {place: names[one] for place, one in self.weights.items() if one in names}
+        changed = {place: names[one] for place, one in self.weight_names.items() if one in names}
         return replace(self, **changed) if changed else self
 
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`."""
-        if self.head_dropout and self.hidden is None:
-            yield "head_dropout", f"{self.head_dropout:g}: give --model.{self.modality}.hidden too."
+        if self.head_dropout and self.head_hidden is None:
+            yield (
+                "head_dropout",
+                f"{self.head_dropout:g}: give --model.{self.modality}.head-hidden too.",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,22 +111,22 @@ class Clap(EncoderConfig):
     """`pretrained`: CLAP's two-layer projection; `linear`: one new layer, as SLAVA's text says."""
     layers: Literal["last", "all"] = "last"
     """Features of the last layer alone, or besides them mean, maximum and deviation over each layer's map:
-    lower layers know pitch and rhythm. Needs a new head: `hidden`."""
+    lower layers know pitch and rhythm. Needs a new head: `head_hidden`."""
     min_tail_seconds: Annotated[float, Range(0)] = 1.0
     """A last chunk shorter than this is dropped, unless it is the only one."""
 
     def flaws(self) -> Iterator[tuple[str, str]]:
         """See `Ruled`."""
         yield from super().flaws()
-        if self.head == "linear" and self.hidden is not None:
+        if self.head == "linear" and self.head_hidden is not None:
             yield (
                 "head",
-                "linear: with --model.audio.hidden it is not linear: leave one of the two out.",
+                "linear: with --model.audio.head-hidden it is not linear: leave one of the two out.",
             )
-        if self.layers == "all" and self.hidden is None:
+        if self.layers == "all" and self.head_hidden is None:
             yield (
                 "layers",
-                "all: the pretrained head reads the last one: give --model.audio.hidden too.",
+                "all: the pretrained head reads the last one: give --model.audio.head-hidden too.",
             )
         if self.layers == "all" and self.arithmetic == "graph":
             yield (
@@ -233,13 +233,13 @@ class ClipClapText(EncoderConfig):
     """Folder or hub name of a CLIP model."""
     clap: str = CLAP
     """Folder or hub name of a CLAP model."""
-    hidden: Annotated[int | None, Range(1)] = 512
+    head_hidden: Annotated[int | None, Range(1)] = 512
     """Width of the head's hidden layer; the head is new."""
     dim: Annotated[int | None, Range(1)] = 512
     """Size of the shared space."""
 
     @property
-    def weights(self) -> dict[str, str]:
+    def weight_names(self) -> dict[str, str]:
         """Folders or hub names of its weights, by the field that names each."""
         return {"name": self.name, "clap": self.clap}
 

@@ -135,7 +135,7 @@ def _write_halved(source: ExportSource, run: Run) -> None:
     towers: dict[str, Any] = {}
     copied_folders: set[Path] = set()
     for name, tower in source.experiment.model.towers().items():
-        places = {one: Path(one) for one in tower.weights.values()}
+        places = {one: Path(one) for one in tower.weight_names.values()}
         inside = {
             one: place
             for one, place in places.items()

@@ -105,8 +105,8 @@ def _encoder(name: str, config: EncoderConfig) -> Encoder:
     if not hasattr(encoder, "trunk"):  # a plug-in's `build` without return statement
         raise UserError(f"{option} {config.kind}: its build() gives {encoder!r}: give an encoder.")
     dim = config.dim or encoder.dim
-    if config.hidden is not None:
-        encoder.head = hidden_head(encoder.width, config.hidden, dim, config.head_dropout)
+    if config.head_hidden is not None:
+        encoder.head = hidden_head(encoder.width, config.head_hidden, dim, config.head_dropout)
     elif encoder.dim != dim:
         encoder.head = nn.Linear(encoder.width, dim)
     encoder.dim = dim

@@ -13,7 +13,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -299,7 +299,7 @@ def make_clap(recipe: Recipe, folder: Path, tell: Callable[[str], None]) -> None
 def _vocabulary(recipe: Recipe) -> list[str]:
     """Texts for the tokenizers: words of all kinds, as a published vocabulary has them."""
     # All wordings alike: a tokenizer's corpus is wider than what a model was trained on.
-    recipe = replace(recipe, usual=None, noun_omission=None, omission=0.4, law=LAW)
+    recipe = Recipe(read=recipe.read, seed=recipe.seed)
     drawn = recipe.scenes(recipe.read)
     kinds: tuple[CaptionKind, ...] = ("visual", "audio")
     return [text for kind in kinds for texts in captions_of(drawn, recipe, kind) for text in texts]
